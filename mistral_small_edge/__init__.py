@@ -1,0 +1,70 @@
+"""Mistral Small 3.2, quantized, on ordinary CPUs and Apple Metal.
+
+    from mistral_small_edge import LLM
+
+    with LLM.load("mistral-small-3.2") as llm:
+        print(llm.chat("Name three colours.").text)
+
+Names are imported when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mistral_small_edge.chat.deltas import (
+        ChatResponse,
+        Delta,
+        Finish,
+        Progress,
+        TextDelta,
+        Timings,
+        Usage,
+    )
+    from mistral_small_edge.chat.messages import ChatRequest, Message
+    from mistral_small_edge.config import EngineConfig
+    from mistral_small_edge.errors import EdgeError
+    from mistral_small_edge.llm import LLM, Stream
+    from mistral_small_edge.sampling_params import SamplingParams
+
+_HOMES = {
+    "LLM": "llm",
+    "ChatRequest": "chat.messages",
+    "ChatResponse": "chat.deltas",
+    "Delta": "chat.deltas",
+    "EdgeError": "errors",
+    "EngineConfig": "config",
+    "Finish": "chat.deltas",
+    "Message": "chat.messages",
+    "Progress": "chat.deltas",
+    "SamplingParams": "sampling_params",
+    "Stream": "llm",
+    "TextDelta": "chat.deltas",
+    "Timings": "chat.deltas",
+    "Usage": "chat.deltas",
+}
+
+__all__ = [
+    "LLM",
+    "ChatRequest",
+    "ChatResponse",
+    "Delta",
+    "EdgeError",
+    "EngineConfig",
+    "Finish",
+    "Message",
+    "Progress",
+    "SamplingParams",
+    "Stream",
+    "TextDelta",
+    "Timings",
+    "Usage",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,71 @@
+"""Every default of the program, written once, with its unit.
+
+Frozen values that say how an engine is set up. Doors (CLI, server, Python) take their defaults
+from here and hand a value back; nothing else in the package has an opinion about them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mistral_small_edge.errors import InvalidRequest
+
+KVType = Literal["f16", "q8_0", "q4_0"]
+FlashAttention = Literal["auto", "on", "off"]
+
+DEFAULT_MODEL = "mistral-small-3.2"
+DEFAULT_CONTEXT_LENGTH = 8192  # tokens; a model trained on fewer gets its own number
+MIN_CONTEXT_LENGTH = 64  # tokens; less cannot hold a chat template and an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How one model is loaded and driven.
+
+    Attributes:
+        context_length: tokens one sequence can hold, prompt and answer together; None takes
+            DEFAULT_CONTEXT_LENGTH or the model's own, whichever is less.
+        max_sequences: requests computed at the same time; each has its own KV lane.
+        prefill_chunk: prompt tokens computed in one go (1..4096); the bound on how long a
+            running answer or a cancel waits for somebody else's prompt.
+        threads: compute threads; None takes the physical performance cores that the affinity
+            mask and the cgroup quota leave.
+        gpu_layers: layers given to an accelerator; None means all on Apple Metal, 0 elsewhere.
+        kv_type: number format of the KV cache.
+        flash_attention: `auto` is off where memory allows, for exactness, on otherwise.
+        mlock: pin the weights in memory.
+        force: load even if the plan says that memory will not do.
+    """
+
+    context_length: int | None = None
+    max_sequences: int = 1
+    prefill_chunk: int = 512
+    threads: int | None = None
+    gpu_layers: int | None = None
+    kv_type: KVType = "f16"
+    flash_attention: FlashAttention = "auto"
+    mlock: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.context_length is not None:
+            _at_least("context_length", self.context_length, MIN_CONTEXT_LENGTH)
+        _at_least("max_sequences", self.max_sequences, 1)
+        _at_least("prefill_chunk", self.prefill_chunk, 1)
+        if self.threads is not None:
+            _at_least("threads", self.threads, 1)
+        if self.gpu_layers is not None:
+            _at_least("gpu_layers", self.gpu_layers, 0)
+        _one_of("kv_type", self.kv_type, get_args(KVType))
+        _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InvalidRequest(f"{name} is {value}; it must be at least {least}", name)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidRequest(f"{name} is {value!r}; it must be one of {', '.join(choices)}", name)

