@@ -1,0 +1,46 @@
+"""A rendered prompt: control tokens by name, and text that is only ever text.
+
+The border between the two is drawn here, while it is known who wrote what, and never looked for
+again in a finished string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control token, by its name in the vocabulary."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text, to be encoded in one piece, whatever it looks like."""
+
+    text: str
+
+
+Chunk = Control | Text
+
+
+def merged(chunks: Iterable[Chunk]) -> tuple[Chunk, ...]:
+    """The same prompt with neighbouring texts joined and empty ones gone.
+
+    Tokens cross the seam between a template's text and a message's: encoded apart they would not
+    be those the model was trained on.
+    """
+    result: list[Chunk] = []
+    for chunk in chunks:
+        last = result[-1] if result else None
+        if isinstance(chunk, Text) and isinstance(last, Text):
+            result[-1] = Text(last.text + chunk.text)
+        elif chunk != Text(""):
+            result.append(chunk)
+    return tuple(result)
