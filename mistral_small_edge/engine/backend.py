@@ -1,0 +1,115 @@
+"""What the engine asks of a model: three Protocols and the values that cross them.
+
+`llama/` implements them on llama.cpp, the tests with a few lines of arithmetic. Positions and
+slots are plain ints; a row is one token's place in a KV lane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mistral_small_edge.sampling_params import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class RowClasses:
+    """How many rows may share a computation before its last bits change.
+
+    The kernels of a CPU differ by the number of rows they are given. Results repeat bit by bit
+    within a class, not across: a prefill chunk has at least `min_prefill_rows`, and sequences
+    that must repeat decode at most `max_repeatable_rows` at a time.
+    """
+
+    min_prefill_rows: int = 8
+    max_repeatable_rows: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive tokens of one slot, the first of them at row `start`.
+
+    `sample`: the logits after the last token are wanted.
+    """
+
+    slot: int
+    start: int
+    tokens: tuple[int, ...]
+    sample: bool
+
+
+Batch = tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token with the natural log of its probability before any sampling setting."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The next token; its score and the likeliest ones, best first, if they were asked for."""
+
+    token: int
+    score: TokenScore | None = None
+    top: tuple[TokenScore, ...] = ()
+
+
+class Tokenizer(Protocol):
+    """Text to ids and ids to bytes."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids; every id is below it."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text: nothing in it becomes a control token."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """What the token adds to the text; empty for control tokens."""
+
+    def is_end(self, token: int) -> bool:
+        """Whether the model says with it that the answer is complete."""
+
+
+class Sampler(Protocol):
+    """One sequence's way of choosing; remembers what it chose."""
+
+    def sample(self, row: int) -> Sampled:
+        """Choose from the logits at `row` of the last batch."""
+
+    def close(self) -> None:
+        """Give back what it holds; the sampler is not used again."""
+
+
+class ModelRunner(Protocol):
+    """A model with a KV cache of `max_sequences` lanes."""
+
+    @property
+    def max_sequences(self) -> int:
+        """Number of slots."""
+
+    @property
+    def context_length(self) -> int:
+        """Rows in a slot."""
+
+    @property
+    def row_classes(self) -> RowClasses:
+        """Where this model's results repeat."""
+
+    def run(self, batch: Batch) -> tuple[int, ...]:
+        """Compute the batch; the logits row of each chunk that samples, in order.
+
+        Raises:
+            DecodeFailed: nothing of the batch may be relied on; its slots are to be emptied.
+        """
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget the slot's rows at `length` and after."""
+
+    def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
+        """A sampler for an answer to `prompt`."""

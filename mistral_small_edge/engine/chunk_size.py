@@ -1,0 +1,29 @@
+"""How many prompt tokens to compute at once.
+
+A chunk is the time during which nobody else is served and no cancel is heard. On a fast machine
+the largest one takes a moment; on a small board reading 512 tokens of a 24B model takes minutes. So
+the size follows the measured rate. It never changes the output: all sizes are of one row class.
+"""
+
+from __future__ import annotations
+
+TARGET_SECONDS = 2.0
+
+
+class ChunkSize:
+    """`size` is a power-of-two share of `largest`, at least `smallest`, worth TARGET_SECONDS."""
+
+    def __init__(self, largest: int, smallest: int) -> None:
+        self.largest = max(largest, smallest)
+        self.smallest = smallest
+        # Small until measured: the first chunk may be of a board that needs minutes for a large one.
+        self.size = max(smallest, self.largest // 8)
+
+    def measured(self, rows: int, seconds: float) -> None:
+        """Take into account that a chunk of `rows` took `seconds`."""
+        if rows < self.size or seconds <= 0:
+            return  # a short chunk is dearer a row, and says little
+        size = self.largest
+        while size > self.smallest and size * seconds > rows * TARGET_SECONDS:
+            size //= 2
+        self.size = max(size, self.smallest)

@@ -1,0 +1,205 @@
+"""The crank: a step is schedule, run, update.
+
+Holds the sequences and turns their tokens into outputs. Single-threaded and free of I/O: the same
+steps in the same order give the same outputs, whoever turns it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.engine.outputs import (
+    Failed,
+    Finished,
+    FinishReason,
+    Output,
+    PromptProgress,
+    ScoredPiece,
+    ScoredToken,
+    TextOutput,
+)
+from mistral_small_edge.engine.prefix_cache import PrefixCache
+from mistral_small_edge.engine.scheduler import Scheduler
+from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
+from mistral_small_edge.errors import ContextLengthExceeded, DecodeFailed, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mistral_small_edge.engine.backend import (
+        Batch,
+        ModelRunner,
+        Sampled,
+        Tokenizer,
+        TokenScore,
+    )
+    from mistral_small_edge.sampling_params import SamplingParams
+
+
+class Engine:
+    """Many requests over one model.
+
+    Args:
+        prefill_chunk: the most prompt tokens computed at once; fewer on a slow machine.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        tokenizer: Tokenizer,
+        *,
+        prefill_chunk: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._runner = runner
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self.cache = PrefixCache(runner.max_sequences)
+        self.scheduler = Scheduler(self.cache, runner.row_classes, prefill_chunk)
+        self._sequences: dict[int, Sequence] = {}
+        self._outputs: list[tuple[int, Output]] = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return self.scheduler.has_work
+
+    def check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
+        """Refuse what could never be computed; reads nothing that changes, so any thread may.
+
+        Raises:
+            InvalidRequest: no prompt, or a biased token that the vocabulary lacks.
+            ContextLengthExceeded: no room for the prompt and one token of answer.
+        """
+        if not prompt:
+            raise InvalidRequest("the prompt has no tokens", "messages")
+        if len(prompt) >= self._runner.context_length:
+            raise ContextLengthExceeded(len(prompt), self._runner.context_length)
+        for token in params.logit_bias:
+            if not 0 <= token < self._tokenizer.vocab_size:
+                raise InvalidRequest(
+                    f"logit_bias names token {token}; "
+                    f"the vocabulary has {self._tokenizer.vocab_size}",
+                    "logit_bias",
+                )
+
+    def add(self, request: int, prompt: tuple[int, ...], params: SamplingParams) -> None:
+        """Queue a request that `check` has passed; `request` is a number not in use."""
+        sequence = Sequence(request, prompt, params, arrived=self._clock())
+        self._sequences[request] = sequence
+        self.scheduler.add(sequence)
+
+    def abort(self, request: int) -> None:
+        """End a request without a word; one that has ended already is left alone."""
+        sequence = self._sequences.get(request)
+        if sequence is not None:
+            self._end(sequence)
+
+    def step(self) -> list[tuple[int, Output]]:
+        """Begin what has come in, or else compute one batch; what it yielded, by request."""
+        self._outputs = []
+        for sequence in self.scheduler.admit():
+            self._begin(sequence)
+        if self._outputs:  # say that a prompt has begun before its first chunk is computed
+            return self._outputs
+        batch, sequences = self.scheduler.schedule()
+        if batch:
+            try:
+                rows = self._run(batch)
+            except DecodeFailed as error:
+                for sequence in sequences:
+                    self._fail(sequence, error)
+            else:
+                self._update(batch, sequences, rows)
+        return self._outputs
+
+    def _run(self, batch: Batch) -> Iterator[int]:
+        begun = self._clock()
+        rows = self._runner.run(batch)
+        if len(batch) == 1:  # a prompt's chunk; an answer's single row is too short to tell
+            self.scheduler.chunk_size.measured(len(batch[0].tokens), self._clock() - begun)
+        return iter(rows)
+
+    def _begin(self, sequence: Sequence) -> None:
+        sequence.started = self._clock()
+        self._runner.truncate(sequence.slot, sequence.num_cached)
+        sequence.sampler = self._runner.new_sampler(sequence.params, sequence.prompt)
+        self._report_progress(sequence)
+
+    def _update(self, batch: Batch, sequences: list[Sequence], rows: Iterator[int]) -> None:
+        for sequence, chunk in zip(sequences, batch, strict=True):
+            prefill = sequence.status is SequenceStatus.PREFILL
+            self.scheduler.computed(sequence, chunk)
+            if prefill:
+                self._report_progress(sequence)
+            if chunk.sample:
+                self._sample(sequence, next(rows))
+
+    def _sample(self, sequence: Sequence, row: int) -> None:
+        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
+        sampled = sequence.sampler.sample(row)
+        if not sequence.num_generated:
+            sequence.answered = self._clock()
+        ended = self._tokenizer.is_end(sampled.token) and not sequence.params.ignore_eos
+        piece = b"" if ended else self._tokenizer.token_bytes(sampled.token)
+        text = sequence.append(sampled, piece)
+        reason = FinishReason.STOP if ended else self._reason_to_finish(sequence)
+        if reason is not None:
+            text += sequence.text.finish()
+        if text:
+            scored = tuple(map(self._scored, sequence.shown_scores()))
+            self._emit(sequence, TextOutput(text, scored))
+        if reason is not None:
+            self._finish(sequence, reason)
+
+    def _reason_to_finish(self, sequence: Sequence) -> FinishReason | None:
+        if sequence.text.stopped:
+            return FinishReason.STOP
+        if sequence.num_generated == sequence.params.max_tokens:
+            return FinishReason.LENGTH
+        # The last token has no row and needs none: nothing is computed after it.
+        if len(sequence.tokens) >= self._runner.context_length:
+            return FinishReason.LENGTH
+        return None
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        self._emit(
+            sequence,
+            Finished(
+                reason,
+                prompt_tokens=len(sequence.prompt),
+                completion_tokens=sequence.num_generated,
+                cached_tokens=sequence.num_cached,
+                queue_seconds=sequence.started - sequence.arrived,
+                prompt_seconds=sequence.answered - sequence.started,
+                decode_seconds=self._clock() - sequence.answered,
+            ),
+        )
+        self._end(sequence)
+
+    def _fail(self, sequence: Sequence, error: DecodeFailed) -> None:
+        self._runner.truncate(sequence.slot, 0)
+        self._emit(sequence, Failed(error))
+        self._end(sequence, rows_valid=False)
+
+    def _end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
+        self.scheduler.end(sequence, rows_valid=rows_valid)
+        del self._sequences[sequence.request]
+        if sequence.sampler is not None:
+            sequence.sampler.close()
+
+    def _report_progress(self, sequence: Sequence) -> None:
+        total = len(sequence.prompt)
+        self._emit(sequence, PromptProgress(sequence.num_computed, total, sequence.num_cached))
+
+    def _scored(self, sampled: Sampled) -> ScoredToken:
+        assert sampled.score is not None  # noqa: S101 - a sequence keeps no others
+        return ScoredToken(self._piece(sampled.score), tuple(map(self._piece, sampled.top)))
+
+    def _piece(self, score: TokenScore) -> ScoredPiece:
+        return ScoredPiece(self._tokenizer.token_bytes(score.token), score.logprob)
+
+    def _emit(self, sequence: Sequence, output: Output) -> None:
+        self._outputs.append((sequence.request, output))

@@ -1,0 +1,77 @@
+"""What a sequence yields while it runs: frozen values, read by any thread.
+
+Progress while the prompt is computed, text as the answer grows, and exactly one end: Finished or
+Failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mistral_small_edge.errors import EdgeError
+
+
+class FinishReason(Enum):
+    """Why an answer ended by itself."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """Prompt rows computed, of `total`; `cached` of them were there before."""
+
+    processed: int
+    total: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPiece:
+    """A token's bytes, and the natural log of its probability before any sampling setting."""
+
+    piece: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token of the answer, and the likeliest ones at its place, best first."""
+
+    chosen: ScoredPiece
+    top: tuple[ScoredPiece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOutput:
+    """Whole characters, never part of a stop string; the tokens they came from if scored."""
+
+    text: str
+    scored: tuple[ScoredToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of an answer; times in seconds."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    queue_seconds: float
+    prompt_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end of a request that could not be computed."""
+
+    error: EdgeError
+
+
+Output = PromptProgress | TextOutput | Finished | Failed

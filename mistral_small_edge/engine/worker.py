@@ -1,0 +1,163 @@
+"""The one thread that turns the crank, and a stream for each request.
+
+Threads exchange frozen values over queues; nothing else is shared. A crash of the loop reaches
+every live stream and every later request: nobody is left waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import count
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Self
+
+from mistral_small_edge.engine.outputs import Failed, Finished, Output
+from mistral_small_edge.errors import EngineStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from mistral_small_edge.engine.engine import Engine
+    from mistral_small_edge.sampling_params import SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class _Add:
+    request: int
+    prompt: tuple[int, ...]
+    params: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+_Command = _Add | _Abort | _Stop
+
+
+class OutputStream:
+    """One request's outputs, to be read by one thread. Closing it early aborts the request."""
+
+    def __init__(self, worker: Worker, request: int) -> None:
+        self._worker = worker
+        self._request = request
+        self._outputs: SimpleQueue[Output] = SimpleQueue()
+        self._ended = False
+
+    def put(self, output: Output) -> None:
+        """Called by the worker's thread."""
+        self._outputs.put(output)
+
+    def __iter__(self) -> Iterator[Output]:
+        return self
+
+    def __next__(self) -> Output:
+        if self._ended:
+            raise StopIteration
+        output = self._outputs.get()
+        if isinstance(output, Finished | Failed):
+            self._ended = True
+        if isinstance(output, Failed):
+            raise output.error
+        return output
+
+    def close(self) -> None:
+        """Abort the request unless it has ended; does not wait. Idempotent."""
+        if not self._ended:
+            self._ended = True
+            self._worker.abort(self._request)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Worker:
+    """Drives an Engine in a thread of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._inbox: SimpleQueue[_Command] = SimpleQueue()
+        self._lock = threading.Lock()  # guards _streams and _stopped
+        self._streams: dict[int, OutputStream] = {}
+        self._stopped: EngineStopped | None = None
+        self._numbers = count()
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, prompt: tuple[int, ...], params: SamplingParams) -> OutputStream:
+        """Queue a request.
+
+        Raises:
+            RequestError: it could never be computed.
+            EngineStopped: nothing is computed any more.
+        """
+        self._engine.check(prompt, params)
+        with self._lock:
+            if self._stopped is not None:
+                raise self._stopped
+            request = next(self._numbers)
+            stream = self._streams[request] = OutputStream(self, request)
+        self._inbox.put(_Add(request, prompt, params))
+        return stream
+
+    def abort(self, request: int) -> None:
+        """End a request; it takes effect after the batch in work."""
+        self._inbox.put(_Abort(request))
+
+    def close(self) -> None:
+        """End every request and the thread; returns when the batch in work is done."""
+        self._inbox.put(_Stop())
+        self._thread.join()
+
+    def _loop(self) -> None:
+        try:
+            while self._obey():
+                self._dispatch(self._engine.step())
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
+            self._shut(EngineStopped(f"{type(error).__name__}: {error}"))
+        else:
+            self._shut(EngineStopped())
+
+    def _obey(self) -> bool:
+        """Carry out what was asked, waiting for it while idle; False to stop."""
+        while not self._inbox.empty() or not self._engine.has_work:
+            match self._inbox.get():
+                case _Add(request, prompt, params):
+                    self._engine.add(request, prompt, params)
+                case _Abort(request):
+                    self._engine.abort(request)
+                    with self._lock:
+                        self._streams.pop(request, None)
+                case _Stop():
+                    return False
+        return True
+
+    def _dispatch(self, outputs: list[tuple[int, Output]]) -> None:
+        for request, output in outputs:
+            with self._lock:
+                ended = isinstance(output, Finished | Failed)
+                stream = self._streams.pop(request) if ended else self._streams[request]
+            stream.put(output)
+
+    def _shut(self, reason: EngineStopped) -> None:
+        with self._lock:
+            self._stopped = reason
+            streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.put(Failed(reason))

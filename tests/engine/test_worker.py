@@ -1,0 +1,106 @@
+"""Streams across threads: every one ends, whatever happens to the others or to the engine."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.outputs import Finished, TextOutput
+from mistral_small_edge.engine.worker import OutputStream, Worker
+from mistral_small_edge.errors import EngineStopped, InvalidRequest
+from mistral_small_edge.sampling_params import SamplingParams
+from tests.fakes import END, FakeRunner, FakeTokenizer, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 20  # seconds until a test gives a thread up
+
+
+@pytest.fixture
+def runner() -> FakeRunner:
+    return FakeRunner(max_sequences=4, context_length=4000)
+
+
+@pytest.fixture
+def worker(runner: FakeRunner) -> Iterator[Worker]:
+    worker = Worker(Engine(runner, FakeTokenizer(), prefill_chunk=16))
+    yield worker
+    worker.close()
+
+
+def read(stream: OutputStream) -> str:
+    return "".join(output.text for output in stream if isinstance(output, TextOutput))
+
+
+def test_two_hundred_requests_from_many_threads_each_get_their_own_answer(worker: Worker) -> None:
+    prompts = [(n % 7, n % 3, *range(n % 40)) for n in range(200)]
+    sampling = SamplingParams(max_tokens=30)
+
+    def ask(prompt: tuple[int, ...]) -> str:
+        return read(worker.submit(prompt, sampling))
+
+    with ThreadPoolExecutor(16) as pool:
+        texts = list(pool.map(ask, prompts, timeout=PATIENCE))
+    assert texts == [bytes(t for t in answer(p, 30) if t != END).decode() for p in prompts]
+
+
+def test_closing_one_stream_leaves_the_others_alone(worker: Worker, runner: FakeRunner) -> None:
+    endless = SamplingParams(ignore_eos=True)
+    given_up = worker.submit((1, 2, 3), endless)
+    other = worker.submit((4, 5, 6), SamplingParams(max_tokens=50, ignore_eos=True))
+    next(given_up)
+    given_up.close()
+    given_up.close()
+    assert list(given_up) == []
+    *_, last = other
+    assert isinstance(last, Finished)
+    assert last.completion_tokens == 50
+
+
+def test_closing_frees_the_slot_for_one_who_waits(runner: FakeRunner) -> None:
+    runner.max_sequences = 1
+    worker = Worker(Engine(runner, FakeTokenizer(), prefill_chunk=16))
+    hog = worker.submit((1, 2, 3), SamplingParams(ignore_eos=True))
+    waiting = worker.submit((4, 5, 6), SamplingParams(max_tokens=3, ignore_eos=True))
+    hog.close()
+    *_, last = waiting
+    assert isinstance(last, Finished)
+    assert last.completion_tokens == 3
+    worker.close()
+
+
+def test_a_crash_reaches_every_stream_and_every_later_one(runner: FakeRunner) -> None:
+    both_in = threading.Event()
+
+    def crash() -> None:
+        assert both_in.wait(PATIENCE)
+        raise RuntimeError("out of order")
+
+    runner.before = crash
+    worker = Worker(Engine(runner, FakeTokenizer(), prefill_chunk=16))
+    streams = [worker.submit((n,), SamplingParams()) for n in range(6)]
+    both_in.set()
+    for stream in streams:
+        with pytest.raises(EngineStopped, match="out of order"):
+            read(stream)
+    with pytest.raises(EngineStopped, match="out of order"):
+        worker.submit((1,), SamplingParams())
+    worker.close()
+
+
+def test_closing_the_worker_ends_live_streams(worker: Worker) -> None:
+    stream = worker.submit((1, 2), SamplingParams(ignore_eos=True))
+    next(stream)
+    worker.close()
+    with pytest.raises(EngineStopped):
+        read(stream)
+
+
+def test_a_bad_request_is_refused_before_it_is_queued(worker: Worker) -> None:
+    with pytest.raises(InvalidRequest):
+        worker.submit((), SamplingParams())

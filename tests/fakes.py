@@ -1,0 +1,121 @@
+"""A model made of arithmetic, in the shape of `engine/backend.py`.
+
+Its next token is a function of every row in the slot, so an answer comes out right only if the
+engine kept every row where it belongs. It also refuses what a real cache would silently get wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.engine.backend import Batch, RowClasses, Sampled, TokenScore
+from mistral_small_edge.errors import DecodeFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mistral_small_edge.sampling_params import SamplingParams
+
+VOCAB = 300
+END = 299  # ids below 256 are bytes; 256..298 are control tokens without text
+
+
+def next_token(rows: Sequence[int]) -> int:
+    """What the fake model says after `rows`."""
+    digest = hashlib.blake2b(repr(list(rows)).encode(), digest_size=4).digest()
+    value = int.from_bytes(digest, "little")
+    return END if value % 29 == 0 else ord("a") + value % 26
+
+
+def answer(prompt: Sequence[int], most: int) -> list[int]:
+    """The fake model's whole answer, the ending token included, worked out by itself."""
+    rows = list(prompt)
+    while len(rows) - len(prompt) < most:
+        rows.append(next_token(rows))
+        if rows[-1] == END:
+            break
+    return rows[len(prompt) :]
+
+
+@dataclass
+class FakeTokenizer:
+    """Bytes are their own ids."""
+
+    vocab_size: int = VOCAB
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token]) if token < 256 else b""
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+
+@dataclass
+class FakeSampler:
+    """Says what the runner computed."""
+
+    runner: FakeRunner
+    params: SamplingParams
+    closed: bool = False
+
+    def sample(self, row: int) -> Sampled:
+        assert not self.closed
+        token = self.runner.logits[row]
+        if self.params.top_logprobs is None:
+            return Sampled(token)
+        return Sampled(token, TokenScore(token, -0.5), (TokenScore(token, -0.5),))
+
+    def close(self) -> None:
+        assert not self.closed, "a sampler is closed once"
+        self.closed = True
+
+
+@dataclass
+class FakeRunner:
+    """KV lanes as lists. `fail_on` is asked before each batch whether it fails."""
+
+    max_sequences: int = 2
+    context_length: int = 64
+    row_classes: RowClasses = field(default_factory=RowClasses)
+    fail_on: Callable[[Batch], bool] = lambda _batch: False
+    before: Callable[[], None] = lambda: None
+    lanes: list[list[int]] = field(init=False)
+    logits: dict[int, int] = field(default_factory=dict)
+    batches: list[Batch] = field(default_factory=list)
+    samplers: list[FakeSampler] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lanes = [[] for _ in range(self.max_sequences)]
+
+    def run(self, batch: Batch) -> tuple[int, ...]:
+        self.before()
+        self.batches.append(batch)
+        rows = []
+        at = 0
+        self.logits = {}
+        if self.fail_on(batch):
+            raise DecodeFailed(-1, sum(len(chunk.tokens) for chunk in batch))
+        for chunk in batch:
+            lane = self.lanes[chunk.slot]
+            assert chunk.tokens, "an empty chunk"
+            assert chunk.start == len(lane), "rows must follow each other"
+            lane.extend(chunk.tokens)
+            assert len(lane) <= self.context_length, "the lane is full"
+            at += len(chunk.tokens)
+            if chunk.sample:
+                rows.append(at - 1)
+                self.logits[at - 1] = next_token(lane)
+        return tuple(rows)
+
+    def truncate(self, slot: int, length: int) -> None:
+        assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"
+        del self.lanes[slot][length:]
+
+    def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> FakeSampler:
+        self.samplers.append(FakeSampler(self, params))
+        return self.samplers[-1]
