@@ -1,0 +1,54 @@
+"""The least Python that generates: the yardstick for benchmarks.
+
+A batch of one, a decode, a sample, again: nobody else is served, nothing is detokenized, nothing
+can be cancelled. What the engine takes longer than this is its own cost.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from llama_cpp import llama_cpp as lib
+
+from mistral_small_edge.errors import DecodeFailed
+from mistral_small_edge.llama.model import Model, ModelOptions, new_context
+from mistral_small_edge.llama.sampler import LlamaSampler
+
+if TYPE_CHECKING:
+    from mistral_small_edge.sampling_params import SamplingParams
+
+
+class BareLoop:
+    """A context of its own over a model's weights; close it before the model."""
+
+    def __init__(self, model: Model, options: ModelOptions) -> None:
+        self._vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
+        self._context: Any = new_context(model.weights, options)
+
+    def run(self, prompt: tuple[int, ...], params: SamplingParams, count: int) -> float:
+        """Seconds for `count` - 1 decode steps after a prompt of at most one batch."""
+        lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
+        sampler = LlamaSampler(self._context, self._vocab_size, params, prompt)
+        ids = (lib.llama_token * len(prompt))(*prompt)
+        self._decode(lib.llama_batch_get_one(ids, len(prompt)))
+        one = (lib.llama_token * 1)(sampler.sample(-1).token)
+        batch = lib.llama_batch_get_one(one, 1)
+        begun = time.perf_counter()
+        for _ in range(count - 1):
+            self._decode(batch)
+            one[0] = sampler.sample(-1).token
+        seconds = time.perf_counter() - begun
+        sampler.close()
+        return seconds
+
+    def close(self) -> None:
+        """Free the context. Idempotent."""
+        if self._context is not None:
+            lib.llama_free(self._context)
+            self._context = None
+
+    def _decode(self, batch: Any) -> None:
+        code = lib.llama_decode(self._context, batch)
+        if code != 0:
+            raise DecodeFailed(code, batch.n_tokens)

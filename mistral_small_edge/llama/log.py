@@ -1,0 +1,57 @@
+"""llama.cpp's own log, turned into Python's.
+
+Every line goes to the logger `mistral_small_edge.llama`; nothing reaches a terminal unless
+somebody attaches a handler. `capture_errors` keeps what llama.cpp complained about, because its
+functions return NULL without a reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llama_cpp import llama_cpp as lib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger("mistral_small_edge.llama")
+# Without a handler the standard library would print warnings itself.
+logger.addHandler(logging.NullHandler())
+
+# From ggml.h (the bindings' own table is of an older one). Info is chatter: debug to us. 5 continues
+# a line.
+_LEVELS = {3: logging.WARNING, 4: logging.ERROR}
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _receive(level: int, text: bytes, _user: object) -> None:
+    line = text.decode("utf-8", "replace").rstrip("\n")
+    if line.strip(". "):
+        logger.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+def redirect() -> None:
+    """Send llama.cpp's log here instead of to stderr. Idempotent."""
+    lib.llama_log_set(_receive, None)
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def capture_errors() -> Iterator[list[str]]:
+    """Collect the error lines logged meanwhile."""
+    collector = _Collector()
+    logger.addHandler(collector)
+    try:
+        yield collector.lines
+    finally:
+        logger.removeHandler(collector)

@@ -1,0 +1,177 @@
+"""A model file in memory: load it, give it a context, free both.
+
+Owns llama.cpp's two pointers and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llama_cpp import llama_cpp as lib
+
+from mistral_small_edge.engine.backend import RowClasses
+from mistral_small_edge.errors import ModelLoadFailed
+from mistral_small_edge.llama.log import capture_errors, redirect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mistral_small_edge.config import KVType
+
+ALL_LAYERS = -1
+
+# Measured on x86 with AVX2 and AVX-512: without flash attention 1 to 3 rows decode alike, whatever
+# the weights' format, and prefill repeats from 8 rows on. Its kernels work in tiles: f16 KV repeats
+# from 96 rows on, and one row decodes unlike two.
+PLAIN_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=3)
+FLASH_ROWS = RowClasses(min_prefill_rows=128, max_repeatable_rows=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """How weights and context are laid out; every choice has been made.
+
+    `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
+    `gpu_layers` None means what the platform does best.
+    """
+
+    context_length: int
+    max_sequences: int
+    prefill_chunk: int
+    threads: int
+    gpu_layers: int | None
+    kv_type: KVType
+    flash_attention: bool
+    mlock: bool
+
+    @property
+    def row_classes(self) -> RowClasses:
+        """Where results repeat under these options."""
+        return FLASH_ROWS if self.flash_attention else PLAIN_ROWS
+
+    @property
+    def batch_rows(self) -> int:
+        """The most rows the engine puts into one batch."""
+        smallest_chunk = 2 * self.row_classes.min_prefill_rows
+        return max(self.prefill_chunk, smallest_chunk, self.max_sequences)
+
+
+class Model:
+    """Loaded weights and a context over them. Not thread-safe; close it once, last."""
+
+    def __init__(self, weights: Any, context: Any) -> None:
+        self.weights = weights
+        self.context = context
+
+    def close(self) -> None:
+        """Free the memory. Idempotent."""
+        if self.context is not None:
+            lib.llama_free(self.context)
+            lib.llama_model_free(self.weights)
+            self.context = self.weights = None
+
+
+def load_model(
+    path: Path, options: ModelOptions, on_progress: Callable[[float], None] | None = None
+) -> Model:
+    """Load a GGUF (by its first part if it is split).
+
+    Args:
+        on_progress: called with 0..1 while weights are read; what it raises ends the load.
+
+    Raises:
+        ModelLoadFailed: llama.cpp would not have it; its own words are the reason.
+    """
+    redirect()
+    lib.llama_backend_init()
+    with capture_errors() as complaints:
+        weights = _load_weights(path, options, on_progress)
+        if not weights:
+            raise ModelLoadFailed(path, _reason(complaints, "llama.cpp cannot load it"))
+        try:
+            return Model(weights, new_context(weights, options))
+        except MemoryError as error:
+            lib.llama_model_free(weights)
+            raise ModelLoadFailed(path, _reason(complaints, str(error))) from None
+
+
+def new_context(weights: Any, options: ModelOptions) -> Any:
+    """KV lanes and buffers over loaded weights; `llama_free` it before them.
+
+    Raises:
+        MemoryError: llama.cpp cannot make it.
+    """
+    context = lib.llama_init_from_model(weights, _context_params(options))
+    if not context:
+        raise MemoryError("llama.cpp cannot make a context")
+    return context
+
+
+def _load_weights(
+    path: Path, options: ModelOptions, on_progress: Callable[[float], None] | None
+) -> Any:
+    raised: list[BaseException] = []
+
+    @lib.llama_progress_callback  # type: ignore[untyped-decorator]
+    def progress(fraction: float, _user: object) -> bool:
+        # An exception cannot cross C: keep it, stop the load, raise it on this side.
+        try:
+            if on_progress is not None:
+                on_progress(fraction)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C included; raised below
+            raised.append(error)
+        return not raised
+
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = _gpu_layers(options.gpu_layers)
+    params.load_mode = lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mlock else lib.LLAMA_LOAD_MODE_MMAP
+    params.progress_callback = progress
+    weights = lib.llama_model_load_from_file(str(path).encode(), params)
+    if raised:
+        if weights:
+            lib.llama_model_free(weights)
+        raise raised[0]
+    return weights
+
+
+def _gpu_layers(wanted: int | None) -> int:
+    if wanted is not None:
+        return wanted
+    metal = sys.platform == "darwin" and lib.llama_supports_gpu_offload()
+    return ALL_LAYERS if metal else 0
+
+
+def _context_params(options: ModelOptions) -> Any:
+    params = lib.llama_context_default_params()
+    params.n_ctx = options.context_length * options.max_sequences
+    params.n_seq_max = options.max_sequences
+    params.n_batch = params.n_ubatch = options.batch_rows
+    # Logits are wanted of one row a sequence: at 131k ids the default, one for every row of a
+    # batch, takes 256 MiB.
+    params.n_outputs_max = options.max_sequences
+    params.n_threads = params.n_threads_batch = options.threads
+    params.flash_attn_type = (
+        lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        if options.flash_attention
+        else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    kv_types = {
+        "f16": lib.GGML_TYPE_F16,
+        "q8_0": lib.GGML_TYPE_Q8_0,
+        "q4_0": lib.GGML_TYPE_Q4_0,
+    }
+    params.type_k = params.type_v = kv_types[options.kv_type]
+    # Lanes of their own: what one sequence yields does not depend on how full the others are.
+    params.kv_unified = False
+    params.no_perf = True
+    return params
+
+
+def _reason(complaints: list[str], otherwise: str) -> str:
+    """llama.cpp's first complaint without the function name in front: later ones echo it."""
+    if not complaints:
+        return otherwise
+    return f"{otherwise}: {complaints[0].split(': ', 1)[-1]}"
