@@ -1,0 +1,17 @@
+"""What holds for every test: nothing leaves this machine, and no real user's files are touched."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+# huggingface_hub reads these when it is first imported, too early for a fixture.
+os.environ.update(
+    HF_ENDPOINT="http://127.0.0.1:9",  # nobody answers there
+    HF_HOME=str(Path(tempfile.gettempdir()) / f"no-home-{os.getpid()}"),  # there is none
+    HF_HUB_DISABLE_TELEMETRY="1",
+    NO_PROXY="127.0.0.1,localhost",
+)
+for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "MISTRAL_SMALL_EDGE_MODEL"):
+    os.environ.pop(name, None)
