@@ -82,6 +82,7 @@ class FakeRunner:
     max_sequences: int = 2
     context_length: int = 64
     row_classes: RowClasses = field(default_factory=RowClasses)
+    keeps_rows: bool = True
     fail_on: Callable[[Batch], bool] = lambda _batch: False
     before: Callable[[], None] = lambda: None
     lanes: list[list[int]] = field(init=False)
@@ -113,6 +114,7 @@ class FakeRunner:
         return tuple(rows)
 
     def truncate(self, slot: int, length: int) -> None:
+        assert self.keeps_rows or length == 0, "there are no rows to keep"
         assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"
         del self.lanes[slot][length:]
 

@@ -101,6 +101,10 @@ class ModelRunner(Protocol):
     def row_classes(self) -> RowClasses:
         """Where this model's results repeat."""
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether `truncate` can leave some rows; a recurrent model has one state and no rows."""
+
     def run(self, batch: Batch) -> tuple[int, ...]:
         """Compute the batch; the logits row of each chunk that samples, in order.
 
@@ -109,7 +113,7 @@ class ModelRunner(Protocol):
         """
 
     def truncate(self, slot: int, length: int) -> None:
-        """Forget the slot's rows at `length` and after."""
+        """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""
 
     def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
         """A sampler for an answer to `prompt`."""

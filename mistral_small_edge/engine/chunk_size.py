@@ -8,16 +8,17 @@ the size follows the measured rate. It never changes the output: all sizes are o
 from __future__ import annotations
 
 TARGET_SECONDS = 2.0
+MIN_ROWS = 32  # below that the weights are read again for too few rows
 
 
 class ChunkSize:
     """`size` is a power-of-two share of `largest`, at least `smallest`, worth TARGET_SECONDS."""
 
     def __init__(self, largest: int, smallest: int) -> None:
-        self.largest = max(largest, smallest)
-        self.smallest = smallest
+        self.smallest = max(smallest, min(MIN_ROWS, largest))
+        self.largest = max(largest, self.smallest)
         # Small until measured: the first chunk may be of a board that needs minutes for a large one.
-        self.size = max(smallest, self.largest // 8)
+        self.size = max(self.smallest, self.largest // 8)
 
     def measured(self, rows: int, seconds: float) -> None:
         """Take into account that a chunk of `rows` took `seconds`."""

@@ -57,7 +57,9 @@ class Engine:
         self._tokenizer = tokenizer
         self._clock = clock
         self.cache = PrefixCache(runner.max_sequences)
-        self.scheduler = Scheduler(self.cache, runner.row_classes, prefill_chunk)
+        self.scheduler = Scheduler(
+            self.cache, runner.row_classes, prefill_chunk, reuse=runner.keeps_rows
+        )
         self._sequences: dict[int, Sequence] = {}
         self._outputs: list[tuple[int, Output]] = []
 

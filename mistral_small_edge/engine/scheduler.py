@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 class Scheduler:
     """Waiting and running sequences, and the order in which they are served."""
 
-    def __init__(self, cache: PrefixCache, rows: RowClasses, prefill_chunk: int) -> None:
+    def __init__(
+        self, cache: PrefixCache, rows: RowClasses, prefill_chunk: int, *, reuse: bool = True
+    ) -> None:
         self._cache = cache
         self._rows = rows
+        self._reuse = reuse
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()
@@ -106,11 +109,10 @@ class Scheduler:
 
     def _place(self, sequence: Sequence) -> bool:
         prompt = sequence.prompt
+        # A chunk below min_prefill_rows is of another class: compute some rows again.
+        most = max(0, len(prompt) - self._rows.min_prefill_rows)
         allocation = self._cache.allocate(
-            prompt,
-            # A chunk below min_prefill_rows is of another class: compute some rows again.
-            limit=max(0, len(prompt) - self._rows.min_prefill_rows),
-            exact=sequence.params.repeatable,
+            prompt, limit=most if self._reuse else 0, exact=sequence.params.repeatable
         )
         if allocation is None:
             return False

@@ -10,14 +10,13 @@ import threading
 from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import Failed, Finished, Output
 from mistral_small_edge.errors import EngineStopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from mistral_small_edge.engine.engine import Engine
     from mistral_small_edge.sampling_params import SamplingParams
@@ -74,17 +73,6 @@ class OutputStream:
         if not self._ended:
             self._ended = True
             self._worker.abort(self._request)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Worker:

@@ -187,6 +187,15 @@ def test_a_second_turn_computes_only_what_is_new() -> None:
     desk.check_answer(second)
 
 
+def test_a_model_without_rows_computes_every_prompt_whole() -> None:
+    desk = Desk(FakeRunner(max_sequences=1, context_length=500, keeps_rows=False))
+    for _ in range(2):
+        request = desk.add(tuple(range(50)), SamplingParams(max_tokens=10))
+        desk.run()
+        assert desk.end(request).cached_tokens == 0
+        desk.check_answer(request)
+
+
 def test_a_repeatable_request_reuses_prompt_rows_but_not_answer_rows() -> None:
     desk = Desk(FakeRunner(max_sequences=1, context_length=500, row_classes=ROWS))
     desk.add(tuple(range(50)), SamplingParams(max_tokens=10, temperature=1))
