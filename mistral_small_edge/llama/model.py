@@ -92,10 +92,13 @@ def load_model(
         if not weights:
             raise ModelLoadFailed(path, _reason(complaints, "llama.cpp cannot load it"))
         try:
+            _refuse_other_kinds(path, weights)
             return Model(weights, new_context(weights, options))
-        except MemoryError as error:
+        except BaseException as error:
             lib.llama_model_free(weights)
-            raise ModelLoadFailed(path, _reason(complaints, str(error))) from None
+            if isinstance(error, MemoryError):
+                raise ModelLoadFailed(path, _reason(complaints, str(error))) from None
+            raise
 
 
 def new_context(weights: Any, options: ModelOptions) -> Any:
@@ -108,6 +111,16 @@ def new_context(weights: Any, options: ModelOptions) -> Any:
     if not context:
         raise MemoryError("llama.cpp cannot make a context")
     return context
+
+
+def _refuse_other_kinds(path: Path, weights: Any) -> None:
+    """Only models that write one token after the other: llama.cpp aborts if others are asked to."""
+    if lib.llama_model_has_encoder(weights) or not lib.llama_model_has_decoder(weights):
+        raise ModelLoadFailed(path, "it is an encoder, which does not write text by itself")
+    if lib.llama_model_is_diffusion(weights):
+        raise ModelLoadFailed(
+            path, "it is a diffusion model, which does not write from left to right"
+        )
 
 
 def _load_weights(

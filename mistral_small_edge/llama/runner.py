@@ -29,6 +29,9 @@ class LlamaRunner:
         self._vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
         self.max_sequences = options.max_sequences
         self.context_length = options.context_length
+        self.keeps_rows = not (
+            lib.llama_model_is_recurrent(model.weights) or lib.llama_model_is_hybrid(model.weights)
+        )
         self.row_classes: RowClasses = options.row_classes
         self._batch = _Batch(options.batch_rows)
 

@@ -24,6 +24,15 @@ def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     assert caught.value.path == path
 
 
+@pytest.mark.parametrize("architecture", ["dream", "llada"])
+def test_a_model_that_does_not_write_token_by_token_is_refused(
+    tmp_path: Path, architecture: str
+) -> None:
+    path = write_tiny_model(tmp_path / "tiny.gguf", architecture=architecture)
+    with pytest.raises(ModelLoadFailed, match="diffusion"):
+        load_model(path, OPTIONS)
+
+
 def test_nothing_of_llama_cpps_log_reaches_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
