@@ -1,0 +1,297 @@
+"""A loaded model that answers: the one place where what is said meets what is computed.
+
+`LLM.stream` is the only way to an answer; everything else (chat, the CLI, the server) is a fold
+of it. Synchronous and thread-safe: many threads may stream from one LLM at once, and their
+requests are computed together.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from mistral_small_edge.chat.chunks import Chunk, Control
+from mistral_small_edge.chat.deltas import (
+    Alternative,
+    ChatResponse,
+    Delta,
+    Finish,
+    Progress,
+    TextDelta,
+    Timings,
+    TokenLogprob,
+    Usage,
+    collect,
+)
+from mistral_small_edge.chat.jinja_template import JinjaTemplate
+from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.outputs import Finished, Output, PromptProgress, TextOutput
+from mistral_small_edge.engine.worker import OutputStream, Worker
+from mistral_small_edge.errors import EngineStopped, InvalidRequest, ModelLoadFailed
+from mistral_small_edge.gguf import ModelHeader, read_header
+from mistral_small_edge.host import Host, choose_threads, probe_host
+from mistral_small_edge.llama.bare_loop import BareLoop
+from mistral_small_edge.llama.model import Model, ModelOptions, load_model
+from mistral_small_edge.llama.runner import LlamaRunner
+from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+from mistral_small_edge.memory import check, choose_flash_attention, plan
+from mistral_small_edge.sampling_params import SamplingParams
+from mistral_small_edge.store.catalog import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
+
+
+class LLM:
+    """A model in memory. Make it with `load`, close it when done (or use `with`).
+
+    Attributes:
+        name: as the catalog or the file calls it.
+        context_length: tokens one conversation can hold, answer included.
+        default_sampling: what the model's publisher recommends.
+        tokenizer: the model's vocabulary; not to be used after `close`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        options: ModelOptions,
+        template: JinjaTemplate,
+        default_sampling: SamplingParams,
+    ) -> None:
+        self.name = name
+        self.context_length = options.context_length
+        self.default_sampling = default_sampling
+        self._model = model
+        self._options = options
+        self._template = template
+        self.tokenizer = LlamaTokenizer(model)
+        runner = LlamaRunner(model, options)
+        self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=options.prefill_chunk))
+        self._open = threading.Lock()  # held while a caller's thread uses the model's memory
+        # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
+        self._finalizer = weakref.finalize(self, _shut_down, self._worker, model)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        config: EngineConfig | None = None,
+        *,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> LLM:
+        """Load a model that is on this disk.
+
+        Args:
+            model: a catalog name, a path to a `.gguf`, or `hf:owner/repo/file.gguf`.
+            config: how; None takes the defaults.
+            on_progress: called with 0..1 while weights are read.
+
+        Raises:
+            ModelNotFound, NotCached: there is no such model, or not here.
+            ModelLoadFailed: the file is damaged, or of a kind that llama.cpp does not know.
+            NotEnoughMemory: it would not fit, and `config.force` is off.
+        """
+        config = config or EngineConfig()
+        file = resolve(model)
+        header = read_header(file.path)
+        if header.chat_template is None:
+            raise ModelLoadFailed(file.path, "it has no chat template, so it cannot chat")
+        options = _options(header, probe_host(), config)
+        loaded = load_model(file.path, options, on_progress)
+        try:
+            tokenizer = LlamaTokenizer(loaded)
+            template = _template(file.path, header.chat_template, tokenizer)
+            return cls(file.name, loaded, options, template, file.sampling or SamplingParams())
+        except BaseException:
+            loaded.close()
+            raise
+
+    def stream(self, request: ChatRequest) -> Stream:
+        """Begin to answer.
+
+        Returns:
+            The answer's deltas as they come. Close it to give up, also while the prompt is read.
+
+        Raises:
+            InvalidRequest: a field cannot be honoured; `param` names it.
+            ContextLengthExceeded: the prompt does not fit.
+            EngineStopped: the model was closed.
+        """
+        prompt = self.prompt_tokens(request)
+        params = request.sampling or self.default_sampling
+        return Stream(self, self._worker.submit(prompt, params))
+
+    def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
+        """The ids that `stream` would have the model continue.
+
+        Raises:
+            InvalidRequest: the model's template refuses the messages.
+            EngineStopped: the model was closed.
+        """
+        chunks = self._template.render(request)
+        with self._open:
+            if not self._finalizer.alive:  # the vocabulary's memory is gone
+                raise EngineStopped
+            return self._encode(chunks)
+
+    def bare_loop(self) -> BareLoop:
+        """A yardstick for benchmarks: these weights without an engine. Close it before the LLM."""
+        return BareLoop(self._model, replace(self._options, max_sequences=1))
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        system: str | None = None,
+        sampling: SamplingParams | None = None,
+    ) -> ChatResponse:
+        """Answer a conversation, or a single question given as a string.
+
+        Raises:
+            What `stream` raises.
+        """
+        turns = [Message("user", messages)] if isinstance(messages, str) else list(messages)
+        if system is not None:
+            turns.insert(0, Message("system", system))
+        with self.stream(ChatRequest(tuple(turns), sampling)) as stream:
+            return collect(stream)
+
+    def close(self) -> None:
+        """End every running request and free the memory. Idempotent."""
+        with self._open:
+            self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode(self, chunks: tuple[Chunk, ...]) -> tuple[int, ...]:
+        controls = self.tokenizer.control_tokens
+        ids: list[int] = []
+        for chunk in chunks:
+            if isinstance(chunk, Control):
+                ids.append(controls[chunk.name])
+            else:
+                ids += self.tokenizer.encode(chunk.text)
+        bos = self.tokenizer.bos
+        if self.tokenizer.adds_bos and bos is not None and ids[:1] != [controls[bos]]:
+            ids.insert(0, controls[bos])
+        return tuple(ids)
+
+
+class Stream:
+    """An answer on its way: an iterator of deltas. Read it from one thread; close it any time."""
+
+    def __init__(self, llm: LLM, outputs: OutputStream) -> None:
+        self._llm = llm  # an LLM nobody else holds must live until its answer is read
+        self._outputs = outputs
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        return self._delta(next(self._outputs))
+
+    def close(self) -> None:
+        """Give up the rest of the answer; takes effect within one batch. Idempotent."""
+        self._outputs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _delta(self, output: Output) -> Delta:
+        match output:
+            case PromptProgress():
+                return Progress(output.processed, output.total, output.cached)
+            case TextOutput():
+                return TextDelta(output.text, tuple(map(_logprob, output.scored)))
+            case Finished():
+                return _finish(output)
+            case _:
+                raise output.error
+
+
+def _logprob(scored: ScoredToken) -> TokenLogprob:
+    chosen = _alternative(scored.chosen)
+    top = tuple(map(_alternative, scored.top))
+    return TokenLogprob(chosen.token, chosen.token_bytes, chosen.logprob, top)
+
+
+def _alternative(scored: ScoredPiece) -> Alternative:
+    return Alternative(scored.piece.decode("utf-8", "replace"), scored.piece, scored.logprob)
+
+
+def _finish(output: Finished) -> Finish:
+    return Finish(
+        output.reason.value,
+        Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens),
+        Timings(output.queue_seconds, output.prompt_seconds, output.decode_seconds),
+    )
+
+
+def _options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOptions:
+    """Every choice that the caller left open, made for this file on this machine."""
+    trained = header.context_length
+    context_length = config.context_length or min(DEFAULT_CONTEXT_LENGTH, trained)
+    if context_length > trained:
+        raise InvalidRequest(
+            f"context_length is {context_length}; the model was trained on {trained}",
+            "context_length",
+        )
+    flash_attention = choose_flash_attention(
+        header,
+        context_length=context_length,
+        kv_type=config.kv_type,
+        prefill_chunk=config.prefill_chunk,
+        wanted=config.flash_attention,
+    )
+    if not config.force:
+        memory = plan(
+            header,
+            host,
+            context_length=context_length,
+            max_sequences=config.max_sequences,
+            kv_type=config.kv_type,
+            flash_attention=flash_attention,
+            prefill_chunk=config.prefill_chunk,
+        )
+        check(memory, host)
+    return ModelOptions(
+        context_length=context_length,
+        max_sequences=config.max_sequences,
+        prefill_chunk=config.prefill_chunk,
+        threads=config.threads or choose_threads(host),
+        gpu_layers=config.gpu_layers,
+        kv_type=config.kv_type,
+        flash_attention=flash_attention,
+        mlock=config.mlock,
+    )
+
+
+def _template(path: Path, source: str, tokenizer: LlamaTokenizer) -> JinjaTemplate:
+    try:
+        return JinjaTemplate(source, tokenizer.control_tokens, tokenizer.bos, tokenizer.eos)
+    except ValueError as error:
+        raise ModelLoadFailed(path, f"its chat template does not compile: {error}") from None
+
+
+def _shut_down(worker: Worker, model: Model) -> None:
+    worker.close()
+    model.close()
