@@ -1,0 +1,124 @@
+"""An answer on the screen: a bar while the prompt is read, then text as it is written.
+
+The one drawing of a stream; `ask` and `chat` share it. What a model writes is not trusted with a
+terminal: control characters other than newline and tab are shown, not obeyed. Into a pipe the text
+goes as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from mistral_small_edge.chat.deltas import Progress, TextDelta, collect
+from mistral_small_edge.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from mistral_small_edge.chat.deltas import ChatResponse, Delta
+
+# C0 but for tab and newline, DEL, and C1, which some terminals obey like their ESC forms.
+_UNTRUSTED = MappingProxyType(
+    dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+)
+
+
+class AnswerStopped(KeyboardInterrupt):
+    """Ctrl-C during an answer; `text` is what had been written. Uncaught, it is a Ctrl-C."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def show(stream: AbstractContextManager[Iterable[Delta]], *, write: bool = True) -> ChatResponse:
+    """Write an answer to stdout as it comes, and close the stream whatever happens.
+
+    stdout ends at the start of a line. Without `write` only the bar is drawn.
+
+    Raises:
+        AnswerStopped: the user did not want the rest.
+    """
+    deltas: list[Delta] = []
+    try:
+        with stream as source, _Screen(write) as screen:
+            for delta in source:
+                deltas.append(delta)
+                screen.draw(delta)
+    except KeyboardInterrupt:
+        text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        raise AnswerStopped(text) from None
+    return collect(deltas)
+
+
+def printable(text: str) -> str:
+    """`text` with the characters that a terminal would obey made visible."""
+    return text.translate(_UNTRUSTED)
+
+
+def statistics(response: ChatResponse) -> str:
+    """One line: tokens read, tokens written, seconds for each, and the rate of writing."""
+    usage, timings = response.usage, response.timings
+    cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    line = (
+        f"{usage.prompt_tokens} prompt tokens{cached} in {timings.prompt_seconds:.1f} s, "
+        f"{usage.completion_tokens} tokens in {timings.decode_seconds:.1f} s"
+    )
+    steps = usage.completion_tokens - 1  # the first token comes with the prompt
+    if steps < 1 or timings.decode_seconds <= 0:
+        return line
+    return f"{line}: {steps / timings.decode_seconds:.1f} tok/s"
+
+
+class _Screen:
+    """Where an answer is drawn: the bar on stderr, gone before the first text on stdout."""
+
+    def __init__(self, write: bool) -> None:
+        self._write = write
+        self._terminal = sys.stdout.isatty()
+        self._reading = ExitStack()
+        self._bar: console.Bar | None = None
+        self._last = ""  # the last character on stdout
+
+    def draw(self, delta: Delta) -> None:
+        match delta:
+            case Progress():
+                self._advance(delta)
+            case TextDelta(text) if text:
+                self._reading.close()
+                if self._write:
+                    console.write(printable(text) if self._terminal else text)
+                    self._last = text[-1]
+
+    def _advance(self, progress: Progress) -> None:
+        if self._bar is None:
+            bar = console.progress(
+                "Reading the prompt", "tokens", initial=progress.cached, total=progress.total
+            )
+            self._bar = self._reading.enter_context(bar)
+        self._bar.update(progress.processed, progress.total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reading.close()
+        if self._write and self._needs_newline(kind):
+            console.write("\n")
+
+    def _needs_newline(self, kind: type[BaseException] | None) -> bool:
+        if kind is None:  # an answer without text is still an answer, and takes its line
+            return self._last != "\n"
+        # A terminal has echoed ^C: the cursor is not where the text ended.
+        echoed = self._terminal and issubclass(kind, KeyboardInterrupt)
+        return echoed or self._last not in ("", "\n")

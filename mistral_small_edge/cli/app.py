@@ -1,0 +1,73 @@
+"""The program: its commands, and the one place where an error becomes a sentence and a code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from mistral_small_edge.cli import console, failures
+from mistral_small_edge.cli.ask import ask
+from mistral_small_edge.cli.chat import chat
+from mistral_small_edge.cli.download import download
+from mistral_small_edge.cli.models import models
+from mistral_small_edge.errors import EdgeError
+
+app = typer.Typer(
+    name=failures.PROGRAM,
+    help="Mistral Small 3.2 on your own CPU or Mac.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.write(f"{failures.PROGRAM} {version(failures.PROGRAM)}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Mistral Small 3.2 on your own CPU or Mac."""
+
+
+app.command()(ask)
+app.command()(chat)
+app.command()(download)
+app.add_typer(models, name="models")
+
+
+def _accept_any_text() -> None:
+    """Where the terminal's encoding lacks a character, show that rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def main() -> None:
+    """Run the command line; exits with the codes documented in `failures`."""
+    _accept_any_text()
+    try:
+        app()
+    except EdgeError as error:
+        console.failure(str(error), failures.hint_for(error))
+        sys.exit(failures.face_of(error).exit_code)
+    except KeyboardInterrupt:
+        sys.exit(failures.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader left: nobody is there to be told. Keep the interpreter's own flush quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(failures.FAILED)

@@ -1,0 +1,121 @@
+"""`ask`: one question, one answer on stdout, and nothing else there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral_small_edge.cli import console, options, stdin
+from mistral_small_edge.cli.answer import show, statistics
+from mistral_small_edge.cli.loading import load
+from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from mistral_small_edge.chat.deltas import ChatResponse
+
+_DEFAULTS = EngineConfig()
+
+FROM_STDIN = "-"
+
+
+def ask(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="The question; - reads it from stdin. Piped input is put before it."),
+    ] = None,
+    model: options.Model = DEFAULT_MODEL,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    context: options.Context = _DEFAULTS.context_length,
+    threads: options.Threads = _DEFAULTS.threads,
+    gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
+    kv_type: options.KV = _DEFAULTS.kv_type,
+    flash_attention: options.Flash = _DEFAULTS.flash_attention,
+    mlock: options.Mlock = _DEFAULTS.mlock,
+    force: options.Force = _DEFAULTS.force,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole response as one JSON object.")
+    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Statistics on stderr.")] = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Answer one question.
+
+    The answer is the only thing on stdout. Exit codes: 0 answered, 1 failed, 2 wrong usage,
+    130 interrupted.
+    """
+    from mistral_small_edge.chat.messages import ChatRequest, Message
+
+    question = _question(prompt)
+    messages = [Message("system", system)] if system is not None else []
+    messages.append(Message("user", question))
+    config = EngineConfig(
+        context_length=context,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        mlock=mlock,
+        force=force,
+    )
+    choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
+    choice.over(SamplingParams())  # a bad value is not worth a minute of loading
+    with load(model, config, verbose) as llm:
+        request = ChatRequest(tuple(messages), choice.over(llm.default_sampling))
+        response = show(llm.stream(request), write=not as_json)
+    if as_json:
+        console.write_json(response_object(response, llm.name))
+    if stats:
+        console.note(statistics(response))
+
+
+def _question(prompt: str | None) -> str:
+    """The prompt with whatever is piped in before it; never waits for a terminal.
+
+    Raises:
+        InvalidRequest: nothing was asked, or the input is no text.
+    """
+    piped = stdin.read_text() if stdin.piped() else ""
+    if prompt == FROM_STDIN:
+        prompt = None
+    # Input first: the same document with another question is a prefix that need not be read again.
+    parts = [part for part in (piped.rstrip("\n"), prompt) if part]
+    if not "".join(parts).strip():
+        raise InvalidRequest(
+            'nothing was asked: give a prompt, as in ask "Name three colours."', "PROMPT"
+        )
+    return "\n\n".join(parts)
+
+
+def response_object(response: ChatResponse, model: str) -> dict[str, object]:
+    """The response in the shape of OpenAI's chat.completion, with our timings beside it."""
+    usage, timings = response.usage, response.timings
+    return {
+        "object": "chat.completion",
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": response.text},
+                "finish_reason": response.finish_reason,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        },
+        "timings": {
+            "queue_seconds": timings.queue_seconds,
+            "prompt_seconds": timings.prompt_seconds,
+            "decode_seconds": timings.decode_seconds,
+        },
+    }

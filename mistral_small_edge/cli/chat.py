@@ -1,0 +1,95 @@
+"""`chat`: a conversation in the terminal, or over plain lines when there is none.
+
+Puts the pieces together: options, a loaded model, a way of typing, the loop.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral_small_edge.cli import loading, options, repl_input, stdin
+from mistral_small_edge.cli.conversation import Conversation
+from mistral_small_edge.cli.repl import Repl
+from mistral_small_edge.cli.repl_commands import State
+from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from mistral_small_edge.llm import LLM
+
+_DEFAULTS = EngineConfig()
+
+Stats = Annotated[bool, typer.Option("--stats", help="Statistics on stderr after each answer.")]
+
+
+def chat(
+    model: options.Model = DEFAULT_MODEL,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    context: options.Context = _DEFAULTS.context_length,
+    threads: options.Threads = _DEFAULTS.threads,
+    gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
+    kv_type: options.KV = _DEFAULTS.kv_type,
+    flash_attention: options.Flash = _DEFAULTS.flash_attention,
+    mlock: options.Mlock = _DEFAULTS.mlock,
+    force: options.Force = _DEFAULTS.force,
+    stats: Stats = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Talk with a model.
+
+    In a terminal: type a message, or /help. From a pipe: each line is a message, lines between
+    \"\"\" are one, and only the answers go to stdout.
+    """
+    config = EngineConfig(
+        context_length=context,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        mlock=mlock,
+        force=force,
+    )
+    choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
+    choice.over(SamplingParams())  # a bad value is not worth a minute of loading
+    with loading.load(model, config, verbose) as llm:
+        converse(llm, choice.over(llm.default_sampling), system=system or "", stats=stats)
+
+
+def converse(
+    llm: "LLM", sampling: SamplingParams, *, system: str = "", stats: bool = False
+) -> None:
+    """Hold a conversation on this process's terminal, or on its stdin and stdout.
+
+    Raises:
+        EngineError: nothing more can be computed.
+    """
+    state = State(
+        model=llm.name,
+        context_length=llm.context_length,
+        defaults=llm.default_sampling,
+        sampling=sampling,
+        conversation=Conversation(system),
+        stats=stats,
+    )
+    if not _on_terminal():
+        read = repl_input.plain_reader(stdin.lines())
+        Repl(llm, state, interactive=False).run(read)
+        return
+    from mistral_small_edge.cli.repl_terminal import Terminal
+
+    Repl(llm, state, interactive=True).run(Terminal(llm.name).read)
+
+
+def _on_terminal() -> bool:
+    """Whether somebody types, and sees what is typed; the answers may go elsewhere."""
+    return (
+        sys.stdin is not None
+        and sys.stdin.isatty()
+        and (sys.stdout.isatty() or sys.stderr.isatty())
+    )

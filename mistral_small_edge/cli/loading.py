@@ -1,0 +1,54 @@
+"""Loading a model with something to look at meanwhile, and the say over llama.cpp's log.
+
+Shared by every command that computes. The log arrives on a logger of the standard library; here it
+is decided whether a person sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.cli import console, interrupts
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from mistral_small_edge.config import EngineConfig
+    from mistral_small_edge.llm import LLM
+
+
+def load(model: str, config: EngineConfig, verbose: bool) -> LLM:
+    """Load `model` behind a bar on stderr, or under llama.cpp's own log if `verbose`.
+
+    Raises:
+        ModelError: it is not there, or not fit to be loaded.
+        KeyboardInterrupt: the user did not want to wait.
+    """
+    from mistral_small_edge.llm import LLM
+
+    route_log(verbose)
+    with _bar(model, verbose) as bar, interrupts.held() as check:
+
+        def advance(fraction: float) -> None:
+            check()
+            bar.update(round(100 * fraction), 100)
+
+        return LLM.load(model, config, on_progress=advance)
+
+
+def _bar(model: str, verbose: bool) -> AbstractContextManager[console.Bar]:
+    if verbose:  # the log says more than a bar, and would tear it
+        return nullcontext(console.Bar())
+    return console.progress(f"Loading {model}", "percent")
+
+
+def route_log(verbose: bool) -> None:
+    """llama.cpp's log goes to stderr if `verbose`, nowhere otherwise. Idempotent."""
+    logger = logging.getLogger("mistral_small_edge.llama")
+    # Without any handler the standard library would print warnings itself.
+    handler = logging.StreamHandler(sys.stderr) if verbose else logging.NullHandler()
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)

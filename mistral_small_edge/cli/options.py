@@ -1,0 +1,87 @@
+"""Options that several commands share, spelled once; defaults come from config.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral_small_edge.config import FlashAttention, KVType
+
+if TYPE_CHECKING:
+    from mistral_small_edge.sampling_params import SamplingParams
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="MISTRAL_SMALL_EDGE_MODEL",
+        help="A catalog name (name:QUANT picks a build), a .gguf file, or hf:owner/repo/file.gguf.",
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(help="Tokens a conversation can hold, answer included.", show_default="8192"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Compute threads.", show_default="the performance cores we may use"),
+]
+GpuLayers = Annotated[
+    int | None,
+    typer.Option(help="Layers on the accelerator.", show_default="all on Apple Metal, 0 elsewhere"),
+]
+KV = Annotated[KVType, typer.Option("--kv-type", help="Number format of the KV cache.")]
+Flash = Annotated[FlashAttention, typer.Option("--flash-attention", help="auto, on or off.")]
+Mlock = Annotated[bool, typer.Option("--mlock", help="Pin the weights in memory.")]
+Force = Annotated[bool, typer.Option("--force", help="Load even if memory looks too small.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show llama.cpp's own log on stderr.")]
+
+System = Annotated[str | None, typer.Option(help="The system prompt.", show_default="none")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Tokens the answer may have.", show_default="what the context holds"),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="0..2; 0 always takes the likeliest token.", show_default="the model's own"),
+]
+TopP = Annotated[
+    float | None, typer.Option(help="0..1; nucleus sampling.", show_default="the model's own")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Same seed, same prompt, same answer.", show_default="a fresh one"),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(help="A string that ends the answer; up to 4.", show_default="none"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingChoice:
+    """What was chosen on the command line; None and () leave it to the model."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def over(self, defaults: SamplingParams) -> SamplingParams:
+        """`defaults` with what was chosen in their place.
+
+        Raises:
+            InvalidRequest: a value is out of its range.
+        """
+        return replace(
+            defaults,
+            max_tokens=defaults.max_tokens if self.max_tokens is None else self.max_tokens,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=defaults.top_p if self.top_p is None else self.top_p,
+            seed=defaults.seed if self.seed is None else self.seed,
+            stop=self.stop or defaults.stop,
+        )

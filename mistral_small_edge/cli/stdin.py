@@ -1,0 +1,64 @@
+"""stdin when it is not typed: all of it, or line by line, and never more than makes sense.
+
+What cannot fit any context is refused before it fills the memory.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.cli import console
+from mistral_small_edge.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_CHARACTERS = 1 << 24  # 131,072 tokens are a sixteenth of it, at eight letters a token
+_PATIENCE = 2.0  # seconds of silence on a pipe until we say what we wait for
+
+
+def piped() -> bool:
+    """Whether stdin is there and nobody types it."""
+    return sys.stdin is not None and not sys.stdin.isatty()
+
+
+def read_text() -> str:
+    """All of stdin, to its end.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, or too long.
+    """
+    if os.name == "posix" and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+        console.note("waiting for the end of stdin (pass < /dev/null if there is none)")
+    data = sys.stdin.buffer.read(MAX_CHARACTERS + 1)
+    _refuse_too_long(len(data), "stdin")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"stdin is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}", "stdin"
+        ) from None
+
+
+def lines() -> Iterator[str]:
+    """Lines of stdin; what is not UTF-8 in them is replaced. None if stdin is closed.
+
+    Raises:
+        InvalidRequest: a line is too long.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    while sys.stdin is not None and (line := sys.stdin.readline(MAX_CHARACTERS + 1)):
+        _refuse_too_long(len(line), "a line of stdin")
+        yield line
+
+
+def _refuse_too_long(length: int, what: str) -> None:
+    if length > MAX_CHARACTERS:
+        raise InvalidRequest(
+            f"{what} is longer than {MAX_CHARACTERS} characters, which no context holds", "stdin"
+        )
