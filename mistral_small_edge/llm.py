@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -143,9 +144,23 @@ class LLM:
                 raise EngineStopped
             return self._encode(chunks)
 
-    def bare_loop(self) -> BareLoop:
-        """A yardstick for benchmarks: these weights without an engine. Close it before the LLM."""
-        return BareLoop(self._model, replace(self._options, max_sequences=1))
+    def time_bare_loop(self, request: ChatRequest, tokens: int) -> float:
+        """The benchmark's yardstick: seconds for `tokens` - 1 decode steps without an engine.
+
+        Same weights, same thread: with a thread of its own it would bring a second pool of compute
+        threads, and both would be slow for having more of them than cores.
+
+        Raises:
+            What `stream` raises.
+        """
+        prompt, params = self.prompt_tokens(request), request.sampling or self.default_sampling
+        options = replace(self._options, max_sequences=1)
+
+        def run() -> float:
+            with closing(BareLoop(self._model, options)) as bare:
+                return bare.run(prompt, params, tokens)
+
+        return self._worker.call(run)
 
     def chat(
         self,

@@ -12,6 +12,7 @@ import typer
 
 from mistral_small_edge.cli import console, failures
 from mistral_small_edge.cli.ask import ask
+from mistral_small_edge.cli.bench import bench
 from mistral_small_edge.cli.chat import chat
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
@@ -45,6 +46,7 @@ def _program(
 
 
 app.command()(ask)
+app.command()(bench)
 app.command()(chat)
 app.command()(download)
 app.add_typer(models, name="models")

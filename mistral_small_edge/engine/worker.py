@@ -7,19 +7,22 @@ every live stream and every later request: nobody is left waiting.
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mistral_small_edge.engine.outputs import Failed, Finished, Output
 from mistral_small_edge.errors import EngineStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mistral_small_edge.engine.engine import Engine
     from mistral_small_edge.sampling_params import SamplingParams
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,16 @@ class _Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class _Call:
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     pass
 
 
-_Command = _Add | _Abort | _Stop
+_Command = _Add | _Abort | _Call | _Stop
 
 
 class OutputStream:
@@ -81,8 +89,9 @@ class Worker:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inbox: SimpleQueue[_Command] = SimpleQueue()
-        self._lock = threading.Lock()  # guards _streams and _stopped
+        self._lock = threading.Lock()  # guards the three below
         self._streams: dict[int, OutputStream] = {}
+        self._calls: set[Future[Any]] = set()
         self._stopped: EngineStopped | None = None
         self._numbers = count()
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
@@ -108,6 +117,27 @@ class Worker:
         """End a request; it takes effect after the batch in work."""
         self._inbox.put(_Abort(request))
 
+    def call(self, function: Callable[[], T]) -> T:
+        """Run the function in the engine's thread, between two batches, and wait for its result.
+
+        What uses the model's memory is safe there. Requests wait meanwhile.
+
+        Raises:
+            EngineStopped: nothing is computed any more.
+            Whatever the function raises, which leaves the engine as it is.
+        """
+        result: Future[T] = Future()
+        with self._lock:
+            if self._stopped is not None:
+                raise self._stopped
+            self._calls.add(result)
+        self._inbox.put(_Call(lambda: _settle(result, function)))
+        try:
+            return result.result()
+        finally:
+            with self._lock:
+                self._calls.discard(result)
+
     def close(self) -> None:
         """End every request and the thread; returns when the batch in work is done."""
         self._inbox.put(_Stop())
@@ -132,6 +162,8 @@ class Worker:
                     self._engine.abort(request)
                     with self._lock:
                         self._streams.pop(request, None)
+                case _Call(run):
+                    run()
                 case _Stop():
                     return False
         return True
@@ -147,5 +179,15 @@ class Worker:
         with self._lock:
             self._stopped = reason
             streams, self._streams = self._streams, {}
+            calls = [call for call in self._calls if not call.done()]
         for stream in streams.values():
             stream.put(Failed(reason))
+        for call in calls:
+            call.set_exception(reason)
+
+
+def _settle(result: Future[T], function: Callable[[], T]) -> None:
+    try:
+        result.set_result(function())
+    except Exception as error:  # noqa: BLE001 - it is the caller's, who waits for it
+        result.set_exception(error)

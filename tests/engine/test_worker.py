@@ -104,3 +104,42 @@ def test_closing_the_worker_ends_live_streams(worker: Worker) -> None:
 def test_a_bad_request_is_refused_before_it_is_queued(worker: Worker) -> None:
     with pytest.raises(InvalidRequest):
         worker.submit((), SamplingParams())
+
+
+def test_a_call_runs_in_the_engines_thread_between_batches(worker: Worker) -> None:
+    running = worker.submit((1, 2, 3), SamplingParams(max_tokens=50, ignore_eos=True))
+    next(running)
+    assert worker.call(threading.current_thread).name == "engine"
+    *_, last = running
+    assert isinstance(last, Finished)
+
+
+def test_what_a_call_raises_is_its_callers_alone(worker: Worker) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        worker.call(fail)
+    assert read(worker.submit((1, 2, 3), SamplingParams(max_tokens=5)))
+
+
+def test_a_call_that_waits_when_the_engine_stops_is_told(worker: Worker) -> None:
+    entered, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        let_go.wait(PATIENCE)
+
+    with ThreadPoolExecutor(3) as pool:
+        holding = pool.submit(worker.call, hold)
+        assert entered.wait(PATIENCE)
+        closing = pool.submit(worker.close)
+        while worker._inbox.empty():  # until the order to stop is in
+            assert not closing.done()
+        waiting = pool.submit(worker.call, threading.current_thread)
+        let_go.set()
+        holding.result(PATIENCE)
+        with pytest.raises(EngineStopped):
+            waiting.result(PATIENCE)
+    with pytest.raises(EngineStopped):
+        worker.call(threading.current_thread)
