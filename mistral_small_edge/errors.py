@@ -3,6 +3,7 @@
     EdgeError
     ├── RequestError                  the caller's: change the request
     │   ├── InvalidRequest            a field has a value that cannot be honoured
+    │   │   └── InvalidGrammar        a schema, regex or grammar that cannot be enforced
     │   └── ContextLengthExceeded     the prompt does not fit the context
     ├── ModelError                    the files': change the model, the disk or the network
     │   ├── ModelNotFound             no such name in the catalog, no such file on disk
@@ -56,6 +57,10 @@ class InvalidRequest(RequestError):
     def __init__(self, message: str, param: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+class InvalidGrammar(InvalidRequest):
+    """A constraint on the output that is malformed, too large, or beyond what can be enforced."""
 
 
 class ContextLengthExceeded(RequestError):

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.chat.chunks import Chunk, Control
+from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
 from mistral_small_edge.chat.deltas import (
     Alternative,
     ChatResponse,
@@ -195,10 +195,13 @@ class LLM:
         controls = self.tokenizer.control_tokens
         ids: list[int] = []
         for chunk in chunks:
-            if isinstance(chunk, Control):
-                ids.append(controls[chunk.name])
-            else:
-                ids += self.tokenizer.encode(chunk.text)
+            match chunk:
+                case Control():
+                    ids.append(controls[chunk.name])
+                case Text():
+                    ids += self.tokenizer.encode(chunk.text)
+                case ImageGrid():
+                    raise InvalidRequest("no projector is loaded to see images with", "messages")
         bos = self.tokenizer.bos
         if self.tokenizer.adds_bos and bos is not None and ids[:1] != [controls[bos]]:
             ids.insert(0, controls[bos])

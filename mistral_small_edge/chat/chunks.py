@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mistral_small_edge.images import Image
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -27,7 +29,19 @@ class Text:
     text: str
 
 
-Chunk = Control | Text
+@dataclass(frozen=True, slots=True)
+class ImageGrid:
+    """A picture, and the cells of 28 by 28 pixels that the model sees it in.
+
+    It takes `rows * (columns + 1)` positions: each row ends with a break, the last with the end.
+    """
+
+    image: Image
+    columns: int
+    rows: int
+
+
+Chunk = Control | Text | ImageGrid
 
 
 def merged(chunks: Iterable[Chunk]) -> tuple[Chunk, ...]:

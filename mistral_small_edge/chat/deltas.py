@@ -1,19 +1,21 @@
 """What comes back: the pieces of an answer, and the answer they add up to.
 
-`LLM.stream` yields Progress while the prompt is read, TextDelta as the answer grows, and exactly
-one Finish. A whole answer is the fold of its deltas (`collect`), so nothing can differ between
+`LLM.stream` yields Progress while the prompt is read, TextDelta and ToolCallDelta as the answer
+grows, and exactly one Finish. A whole answer is the fold of its deltas (`collect`), so nothing can differ between
 streaming and not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from mistral_small_edge.chat.tools import ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the call at `index`: first its id and name, once, then its arguments in pieces."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts; `cached_tokens` of the prompt were reused, not computed."""
 
@@ -81,7 +93,7 @@ class Finish:
     timings: Timings
 
 
-Delta = Progress | TextDelta | Finish
+Delta = Progress | TextDelta | ToolCallDelta | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class ChatResponse:
     usage: Usage
     timings: Timings
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 def collect(deltas: Iterable[Delta]) -> ChatResponse:
@@ -103,15 +116,31 @@ def collect(deltas: Iterable[Delta]) -> ChatResponse:
     """
     text: list[str] = []
     logprobs: list[TokenLogprob] = []
+    calls: list[ToolCall] = []
     for delta in deltas:
         match delta:
             case TextDelta():
                 text.append(delta.text)
                 logprobs.extend(delta.logprobs)
+            case ToolCallDelta():
+                _add(delta, calls)
             case Finish():
                 return ChatResponse(
-                    "".join(text), delta.reason, delta.usage, delta.timings, tuple(logprobs)
+                    "".join(text),
+                    delta.reason,
+                    delta.usage,
+                    delta.timings,
+                    tuple(logprobs),
+                    tuple(calls),
                 )
             case Progress():
                 pass
     raise ValueError("the stream ended without Finish")
+
+
+def _add(delta: ToolCallDelta, calls: list[ToolCall]) -> None:
+    if delta.index == len(calls):
+        calls.append(ToolCall(delta.id, delta.name, delta.arguments))
+    else:
+        call = calls[delta.index]
+        calls[delta.index] = replace(call, arguments=call.arguments + delta.arguments)

@@ -18,6 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mistral_small_edge.chat.chunks import Chunk, Control, Text, merged
+from mistral_small_edge.chat.messages import ImagePart
 from mistral_small_edge.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class JinjaTemplate:
         Raises:
             InvalidRequest: the template refuses the conversation, or leaves a message out.
         """
+        _refuse_beyond_text(request)
         guards = [_Guard(message) for message in request.messages]
         rendered = self._run(guards, answer=request.messages[-1].role != "assistant")
         if request.messages[-1].role == "assistant":
@@ -112,6 +114,19 @@ class JinjaTemplate:
         yield Text(part[at:])
 
 
+def _refuse_beyond_text(request: ChatRequest) -> None:
+    """Templates spell tools and pictures each in their own way: only Mistral's is known here."""
+    if request.tools:
+        raise InvalidRequest("this model has no tools that this program can drive", "tools")
+    for message in request.messages:
+        if message.role == "tool" or message.tool_calls:
+            raise InvalidRequest(
+                "this model has no tools that this program can drive", "messages.tool_calls"
+            )
+        if any(isinstance(part, ImagePart) for part in message.parts):
+            raise InvalidRequest("this model cannot see images", "messages.content")
+
+
 class _Guard:
     """A message as the template sees it: its white space, and a placeholder for the rest.
 
@@ -119,7 +134,7 @@ class _Guard:
     """
 
     def __init__(self, message: Message) -> None:
-        text = message.content
+        text = message.text
         self.message = message
         self.core = text.strip()
         self.placeholder = f"text{secrets.token_hex(16)}"

@@ -31,6 +31,7 @@ class Face:
 
 FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.InvalidRequest: Face("", USAGE),
+    errors.InvalidGrammar: Face("", USAGE),
     errors.ContextLengthExceeded: Face(
         "Shorten the prompt, or give more room: --context {prompt_tokens} or more."
     ),

@@ -11,7 +11,7 @@ from mistral_small_edge.errors import InvalidRequest
 @pytest.mark.parametrize(
     ("role", "content", "param"),
     [
-        ("tool", "x", "messages.role"),
+        ("tool", "x", "messages.tool_call_id"),
         ("User", "x", "messages.role"),
         ("user", "\ud800", "messages.content"),
     ],

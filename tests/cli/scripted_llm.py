@@ -72,7 +72,7 @@ class ScriptedLLM:
 
     def stream(self, request: ChatRequest) -> ScriptedStream:
         self.requests.append(request)
-        question = request.messages[-1].content
+        question = request.messages[-1].text
         if question == "too long":
             raise ContextLengthExceeded(prompt_tokens=9000, limit=self.context_length)
         stream = ScriptedStream(_script(request, question), impatient=question == "impatient")
@@ -82,7 +82,7 @@ class ScriptedLLM:
     @property
     def asked(self) -> list[list[tuple[str, str]]]:
         """The conversations it was sent, as pairs of role and content."""
-        return [[(said.role, said.content) for said in r.messages] for r in self.requests]
+        return [[(said.role, said.text) for said in r.messages] for r in self.requests]
 
     def as_llm(self) -> LLM:
         """Itself, where the type of the real one is asked for."""

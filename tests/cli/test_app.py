@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HEAVY = ("llama_cpp", "numpy", "huggingface_hub", "rich", "prompt_toolkit", "gguf", "jinja2")
 SAMPLES: list[errors.EdgeError] = [
     errors.InvalidRequest("x is 1", "x"),
+    errors.InvalidGrammar("x is 1", "x"),
     errors.ContextLengthExceeded(10, 5),
     errors.ModelNotFound("x", ["y"]),
     errors.HubUnreachable("hub", "no route"),

@@ -1,0 +1,73 @@
+"""What the model may call, and what it called.
+
+A tool is offered with a JSON schema of its arguments; a call carries them as JSON text, as the
+model wrote them. Whether they fit the schema is the grammar's business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from mistral_small_edge.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what the model was trained on, and OpenAI's rule
+_NO_ARGUMENTS: Mapping[str, object] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the caller would run.
+
+    `parameters` is a JSON schema of an object. `strict` refuses a schema that cannot be enforced
+    to the letter; without it the same schema is enforced as far as it can be.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, object] = field(default_factory=lambda: _NO_ARGUMENTS)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidRequest(
+                f"a tool is named {self.name!r}; a name is 1 to 64 letters, digits, _ or -",
+                "tools.function.name",
+            )
+        _check_json(self.description, "tools.function.description")
+        _check_json(self.parameters, "tools.function.parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call; `id` is whatever the caller uses, `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def __post_init__(self) -> None:
+        for value in (self.id, self.name, self.arguments):
+            _check_json(value, "messages.tool_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """The choice of one tool that must be called."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+
+
+def _check_json(value: object, param: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # lone surrogates too
+        raise InvalidRequest(f"{param} is not JSON: {error}", param) from None
