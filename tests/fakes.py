@@ -41,15 +41,19 @@ def answer(prompt: Sequence[int], most: int) -> list[int]:
 
 @dataclass
 class FakeTokenizer:
-    """Bytes are their own ids."""
+    """Bytes are their own ids; any of them may be declared a control token."""
 
     vocab_size: int = VOCAB
+    controls: frozenset[int] = frozenset(range(256, VOCAB))
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
     def token_bytes(self, token: int) -> bytes:
-        return bytes([token]) if token < 256 else b""
+        return b"" if token in self.controls else bytes([token])
+
+    def is_control(self, token: int) -> bool:
+        return token in self.controls
 
     def is_end(self, token: int) -> bool:
         return token == END

@@ -72,6 +72,9 @@ class Tokenizer(Protocol):
     def token_bytes(self, token: int) -> bytes:
         """What the token adds to the text; empty for control tokens."""
 
+    def is_control(self, token: int) -> bool:
+        """Whether the token is a mark of the model's format, and no text."""
+
     def is_end(self, token: int) -> bool:
         """Whether the model says with it that the answer is complete."""
 

@@ -38,6 +38,16 @@ class Detokenizer:
         self.released += len(rest)
         return text + rest
 
+    def control(self) -> str:
+        """A control token stands here: no character and no stop string spans it."""
+        text = self.finish()
+        self._decoder.reset()
+        return text
+
+    def drop_stops(self) -> None:
+        """What follows is not prose: no stop string ends it."""
+        self._stops = ()
+
     def _take(self, text: str) -> str:
         if self.stopped:
             return ""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import (
+    ControlOutput,
     Failed,
     Finished,
     FinishReason,
@@ -144,17 +145,27 @@ class Engine:
         sampled = sequence.sampler.sample(row)
         if not sequence.num_generated:
             sequence.answered = self._clock()
-        ended = self._tokenizer.is_end(sampled.token) and not sequence.params.ignore_eos
-        piece = b"" if ended else self._tokenizer.token_bytes(sampled.token)
-        text = sequence.append(sampled, piece)
+        is_end = self._tokenizer.is_end(sampled.token)
+        if self._tokenizer.is_control(sampled.token) and not is_end:
+            self._append_control(sequence, sampled.token)
+        else:
+            piece = b"" if is_end else self._tokenizer.token_bytes(sampled.token)
+            self._show(sequence, sequence.append(sampled, piece))
+        ended = is_end and not sequence.params.ignore_eos
         reason = FinishReason.STOP if ended else self._reason_to_finish(sequence)
         if reason is not None:
-            text += sequence.text.finish()
+            self._show(sequence, sequence.text.finish())
+            self._finish(sequence, reason)
+
+    def _append_control(self, sequence: Sequence, token: int) -> None:
+        self._show(sequence, sequence.append_control(token))
+        if not sequence.text.stopped:  # by the text that was held back
+            self._emit(sequence, ControlOutput(token))
+
+    def _show(self, sequence: Sequence, text: str) -> None:
         if text:
             scored = tuple(map(self._scored, sequence.shown_scores()))
             self._emit(sequence, TextOutput(text, scored))
-        if reason is not None:
-            self._finish(sequence, reason)
 
     def _reason_to_finish(self, sequence: Sequence) -> FinishReason | None:
         if sequence.text.stopped:

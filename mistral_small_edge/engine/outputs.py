@@ -55,6 +55,13 @@ class TextOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlOutput:
+    """A control token that the model wrote, other than the one that ends its answer."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of an answer; times in seconds."""
 
@@ -74,4 +81,4 @@ class Failed:
     error: EdgeError
 
 
-Output = PromptProgress | TextOutput | Finished | Failed
+Output = PromptProgress | TextOutput | ControlOutput | Finished | Failed

@@ -63,13 +63,18 @@ class Sequence:
         return max(0, len(self.prompt) - self.num_computed)
 
     def append(self, sampled: Sampled, piece: bytes) -> str:
-        """Take the next token; the text that it lets out."""
+        """Take the next token of text, or the one that ends it; the text that it lets out."""
         self.tokens.append(sampled.token)
         before = self.text.decoded
         shown = self.text.feed(piece)
         if sampled.score is not None:
             self._unshown.append((before, self.text.decoded, sampled))
         return shown
+
+    def append_control(self, token: int) -> str:
+        """Take a control token; the text that was held back before it."""
+        self.tokens.append(token)
+        return self.text.control()
 
     def shown_scores(self) -> tuple[Sampled, ...]:
         """Scored tokens whose text is out by now and was not before.

@@ -65,6 +65,10 @@ class LlamaTokenizer:
                 return buffer.raw[:count]
             size = -count
 
+    def is_control(self, token: int) -> bool:
+        """Whether the token is a control token of this vocabulary."""
+        return bool(lib.llama_vocab_is_control(self._vocab, token))
+
     def is_end(self, token: int) -> bool:
         """Whether the token ends an answer (end of sequence, of turn, of message)."""
         return bool(lib.llama_vocab_is_eog(self._vocab, token))
