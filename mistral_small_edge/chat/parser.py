@@ -81,8 +81,9 @@ class OutputParser:
         if chunk == CALL_ID and self._name is not None and self._id is None:
             self._id = ""
             return ()
-        if chunk == ARGUMENTS and self._name in self._names:
-            return self._begin(self._name)
+        name = self._name
+        if chunk == ARGUMENTS and name is not None and name in self._names:
+            return self._begin(name)
         return (*self.finish(), TextDelta(chunk.name))
 
     def finish(self) -> tuple[AnswerDelta, ...]:

@@ -32,7 +32,7 @@ def parse(chunks: list[Text | Control]) -> Answer:
 
 
 def call(name: str, arguments: str, written: str | None = "abcDEF123") -> list[Text | Control]:
-    number = [CALL_ID, Text(written)] if written is not None else []
+    number: list[Text | Control] = [] if written is None else [CALL_ID, Text(written)]
     return [CALL, Text(name), *number, ARGS, Text(arguments)]
 
 
