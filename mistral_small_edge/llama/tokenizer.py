@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as lib
+
+from mistral_small_edge.llama.tekken import TekkenEncoder
 
 if TYPE_CHECKING:
     from mistral_small_edge.llama.model import Model
@@ -20,6 +22,10 @@ class LlamaTokenizer:
     def __init__(self, model: Model) -> None:
         self._vocab = lib.llama_model_get_vocab(model.weights)
         self.vocab_size: int = lib.llama_vocab_n_tokens(self._vocab)
+        self._encode = self._encode_plain
+        if _metadata(model.weights, "tokenizer.ggml.pre") == "tekken":
+            tekken = TekkenEncoder(self._encode_plain, self.token_bytes, self.vocab_size)
+            self._encode = tekken.encode
 
     @cached_property
     def control_tokens(self) -> dict[str, int]:
@@ -45,8 +51,15 @@ class LlamaTokenizer:
         """Whether a prompt begins with `bos` even if its template does not say so."""
         return bool(lib.llama_vocab_get_add_bos(self._vocab))
 
+    def control_name(self, token: int) -> str:
+        """The name of a control token."""
+        return self._name(token) or ""
+
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; control tokens are never read out of it."""
+        return self._encode(text)
+
+    def _encode_plain(self, text: str) -> list[int]:
         data = text.encode()
         room = len(data) + 8  # a token is at least a byte, but for a prefix some models add
         ids = (lib.llama_token * room)()
@@ -78,3 +91,10 @@ class LlamaTokenizer:
             return None
         name: bytes = lib.llama_vocab_get_text(self._vocab, token)
         return name.decode("utf-8", "replace")
+
+
+def _metadata(weights: Any, key: str) -> str | None:
+    """A text of the file's header; None if it is not there."""
+    buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+    length = lib.llama_model_meta_val_str(weights, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if length >= 0 else None
