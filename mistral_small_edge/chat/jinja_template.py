@@ -19,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mistral_small_edge.chat.chunks import Chunk, Control, Text, merged
 from mistral_small_edge.chat.messages import ImagePart
+from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class JinjaTemplate:
             rendered = guards[-1].cut_after(rendered)
         self._refuse_left_out(request.messages, guards, rendered)
         return merged(self._split(rendered, guards))
+
+    def parser(self, request: ChatRequest) -> PlainParser:  # noqa: ARG002 - as in every dialect
+        """Text is all that is known of this model's answers."""
+        return PlainParser()
 
     def _run(self, guards: list[_Guard], *, answer: bool) -> str:
         try:

@@ -1,0 +1,24 @@
+"""How a model is spoken to: one interface for Mistral's own format and any other template."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mistral_small_edge.chat.chunks import Chunk
+    from mistral_small_edge.chat.messages import ChatRequest
+    from mistral_small_edge.chat.parser import Parser
+
+
+class Dialect(Protocol):
+    """A prompt out of a request, and a parser for the answer; any thread may use it."""
+
+    def render(self, request: ChatRequest) -> tuple[Chunk, ...]:
+        """The prompt for the next assistant turn.
+
+        Raises:
+            InvalidRequest: the model has no way to be told this.
+        """
+
+    def parser(self, request: ChatRequest) -> Parser:
+        """A fresh parser for the answer to the request."""
