@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -28,9 +29,18 @@ from mistral_small_edge.chat.deltas import (
 )
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.engine.outputs import Finished, Output, PromptProgress, TextOutput
+from mistral_small_edge.engine.outputs import (
+    ControlOutput,
+    Failed,
+    Finished,
+    FinishReason,
+    Output,
+    PromptProgress,
+    TextOutput,
+)
 from mistral_small_edge.engine.worker import OutputStream, Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, ModelLoadFailed
 from mistral_small_edge.gguf import ModelHeader, read_header
@@ -47,6 +57,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from mistral_small_edge.chat.dialect import Dialect
+    from mistral_small_edge.chat.parser import Parser
     from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
 
 
@@ -65,7 +77,7 @@ class LLM:
         name: str,
         model: Model,
         options: ModelOptions,
-        template: JinjaTemplate,
+        dialect: Dialect,
         default_sampling: SamplingParams,
     ) -> None:
         self.name = name
@@ -73,7 +85,7 @@ class LLM:
         self.default_sampling = default_sampling
         self._model = model
         self._options = options
-        self._template = template
+        self._dialect = dialect
         self.tokenizer = LlamaTokenizer(model)
         runner = LlamaRunner(model, options)
         self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=options.prefill_chunk))
@@ -104,14 +116,12 @@ class LLM:
         config = config or EngineConfig()
         file = resolve(model)
         header = read_header(file.path)
-        if header.chat_template is None:
-            raise ModelLoadFailed(file.path, "it has no chat template, so it cannot chat")
         options = _options(header, probe_host(), config)
         loaded = load_model(file.path, options, on_progress)
         try:
             tokenizer = LlamaTokenizer(loaded)
-            template = _template(file.path, header.chat_template, tokenizer)
-            return cls(file.name, loaded, options, template, file.sampling or SamplingParams())
+            dialect = _dialect(file.path, header.chat_template, tokenizer)
+            return cls(file.name, loaded, options, dialect, file.sampling or SamplingParams())
         except BaseException:
             loaded.close()
             raise
@@ -129,7 +139,7 @@ class LLM:
         """
         prompt = self.prompt_tokens(request)
         params = request.sampling or self.default_sampling
-        return Stream(self, self._worker.submit(prompt, params))
+        return Stream(self, self._worker.submit(prompt, params), self._dialect.parser(request))
 
     def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
         """The ids that `stream` would have the model continue.
@@ -138,7 +148,7 @@ class LLM:
             InvalidRequest: the model's template refuses the messages.
             EngineStopped: the model was closed.
         """
-        chunks = self._template.render(request)
+        chunks = self._dialect.render(request)
         with self._open:
             if not self._finalizer.alive:  # the vocabulary's memory is gone
                 raise EngineStopped
@@ -211,15 +221,19 @@ class LLM:
 class Stream:
     """An answer on its way: an iterator of deltas. Read it from one thread; close it any time."""
 
-    def __init__(self, llm: LLM, outputs: OutputStream) -> None:
+    def __init__(self, llm: LLM, outputs: OutputStream, parser: Parser) -> None:
         self._llm = llm  # an LLM nobody else holds must live until its answer is read
         self._outputs = outputs
+        self._parser = parser
+        self._ready: deque[Delta] = deque()
 
     def __iter__(self) -> Iterator[Delta]:
         return self
 
     def __next__(self) -> Delta:
-        return self._delta(next(self._outputs))
+        while not self._ready:
+            self._ready.extend(self._deltas(next(self._outputs)))
+        return self._ready.popleft()
 
     def close(self) -> None:
         """Give up the rest of the answer; takes effect within one batch. Idempotent."""
@@ -234,15 +248,24 @@ class Stream:
     def __del__(self) -> None:
         self.close()
 
-    def _delta(self, output: Output) -> Delta:
+    def _deltas(self, output: Output) -> Iterator[Delta]:
         match output:
             case PromptProgress():
-                return Progress(output.processed, output.total, output.cached)
+                yield Progress(output.processed, output.total, output.cached)
             case TextOutput():
-                return TextDelta(output.text, tuple(map(_logprob, output.scored)))
+                logprobs = tuple(map(_logprob, output.scored))
+                for delta in self._parser.feed(Text(output.text)):
+                    yield (
+                        replace(delta, logprobs=logprobs) if isinstance(delta, TextDelta) else delta
+                    )
+            case ControlOutput():
+                yield from self._parser.feed(
+                    Control(self._llm.tokenizer.control_name(output.token))
+                )
             case Finished():
-                return _finish(output)
-            case _:
+                yield from self._parser.finish()
+                yield _finish(output, called=self._parser.num_calls > 0)
+            case Failed():
                 raise output.error
 
 
@@ -256,9 +279,9 @@ def _alternative(scored: ScoredPiece) -> Alternative:
     return Alternative(scored.piece.decode("utf-8", "replace"), scored.piece, scored.logprob)
 
 
-def _finish(output: Finished) -> Finish:
+def _finish(output: Finished, *, called: bool) -> Finish:
     return Finish(
-        output.reason.value,
+        "tool_calls" if called and output.reason is FinishReason.STOP else output.reason.value,
         Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens),
         Timings(output.queue_seconds, output.prompt_seconds, output.decode_seconds),
     )
@@ -303,7 +326,12 @@ def _options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOpti
     )
 
 
-def _template(path: Path, source: str, tokenizer: LlamaTokenizer) -> JinjaTemplate:
+def _dialect(path: Path, source: str | None, tokenizer: LlamaTokenizer) -> Dialect:
+    """Mistral's own format if the vocabulary has its marks, whatever the file is called."""
+    if speaks_v11(tokenizer.control_tokens):
+        return TekkenV11()
+    if source is None:
+        raise ModelLoadFailed(path, "it has no chat template, so it cannot chat")
     try:
         return JinjaTemplate(source, tokenizer.control_tokens, tokenizer.bos, tokenizer.eos)
     except ValueError as error:
