@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "images": {"errors", "config"},
     "engine": {"errors", "sampling_params"},
     "llama": {*BASE, "engine"},
-    "llm": {*BASE, "chat", "engine", "llama", "store", "gguf", "host", "memory"},
+    "llm": {*BASE, "chat", "engine", "llama", "store", "gguf", "host", "memory", "functions"},
+    "functions": {"errors", "chat"},
     "benchmark": {*BASE, "llm", "chat"},
     "cli": {*BASE, "chat", "llm", "benchmark", "store", "gguf", "host", "memory"},
 }
@@ -35,9 +36,12 @@ PUBLIC_FACE = {"__init__", "__main__"}
 LIBRARIES: dict[str, set[str]] = {
     "llama_cpp": {"llama"},
     "jinja2": {"chat"},
+    "regex": {"llama"},
     "huggingface_hub": {"store"},
     "httpx2": {"store"},
     "psutil": {"host", "cgroups"},
+    "pydantic": {"functions", "llm"},
+    "pydantic_core": {"functions"},
     "typer": {"cli"},
     "rich": {"cli"},
     "prompt_toolkit": {"cli"},

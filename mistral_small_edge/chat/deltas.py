@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from mistral_small_edge.chat.messages import Message
 from mistral_small_edge.chat.tools import ToolCall
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ Delta = Progress | TextDelta | ToolCallDelta | Finish
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """A whole answer."""
+    """A whole answer.
+
+    `earlier` has the messages that came between the question and this answer: the calls that
+    were run on the way, and their results.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -106,6 +111,12 @@ class ChatResponse:
     timings: Timings
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    earlier: tuple[Message, ...] = ()
+
+    @property
+    def message(self) -> Message:
+        """The answer as a turn, to continue the conversation with."""
+        return Message("assistant", self.text, self.tool_calls)
 
 
 def collect(deltas: Iterable[Delta]) -> ChatResponse:
