@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,3 +75,22 @@ def test_a_stream_never_shows_half_a_character(both: Both, name: str) -> None:
         shown += detokenizer.feed(ours.token_bytes(token))
         assert TEXTS[name].startswith(shown)
     assert shown + detokenizer.finish() == TEXTS[name]
+
+
+# A call of llama.cpp for each of them takes a frame of the stack for every character.
+@pytest.mark.parametrize(
+    "character", ["a", "Z", "é", "中", " ", "\n", "!", "-", "\u0301", "क\u093f"]
+)
+def test_a_word_of_any_length_is_encoded(both: Both, character: str) -> None:
+    ours, original = both
+    assert ours.encode(character * 3_000) == original(character * 3_000)
+    endless = character * 200_000
+    ids = ours.encode(f"before {endless} after")
+    assert b"".join(map(ours.token_bytes, ids)).decode() == f"before {endless} after"
+
+
+def test_a_long_word_of_many_letters_is_encoded_as_the_original_does(both: Both) -> None:
+    ours, original = both
+    letters = Random(0).choices("abcdefghij klmnopqrstuvwxyzéü中文", k=30_000)
+    text = "".join(letters).replace(" ", "")
+    assert ours.encode(text) == original(text)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.store.catalog import resolve
@@ -85,3 +86,13 @@ def test_a_token_longer_than_usual_is_whole(tokenizer: LlamaTokenizer) -> None:
     piece = tokenizer.token_bytes(longest)
     assert len(piece) > 64
     assert tokenizer.encode(piece.decode()) == [longest]
+
+
+@pytest.mark.parametrize("character", ["a", " ", "!", "1", "中"])
+def test_a_run_that_would_take_llama_cpp_down_is_refused(
+    tokenizer: LlamaTokenizer, character: str
+) -> None:
+    assert tokenizer.encode(character * 10_000)
+    with pytest.raises(InvalidRequest, match="10000") as caught:
+        tokenizer.encode("before " + character * 10_001)
+    assert caught.value.param == "messages"
