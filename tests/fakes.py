@@ -16,6 +16,7 @@ from mistral_small_edge.errors import DecodeFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mistral_small_edge.engine.backend import Constraint
     from mistral_small_edge.sampling_params import SamplingParams
 
 VOCAB = 300
@@ -37,6 +38,16 @@ def answer(prompt: Sequence[int], most: int) -> list[int]:
         if rows[-1] == END:
             break
     return rows[len(prompt) :]
+
+
+def constrained(token: int, constraint: Constraint) -> int:
+    """The model's own token if it may come, else the first from there on that may."""
+    mask = constraint.allowed()
+    if mask is not None:
+        bits = int.from_bytes(mask, "little")
+        token = next(id_ % VOCAB for id_ in range(token, token + VOCAB) if bits >> id_ % VOCAB & 1)
+    constraint.accept(token)
+    return token
 
 
 @dataclass
@@ -67,9 +78,14 @@ class FakeSampler:
     params: SamplingParams
     closed: bool = False
 
+    constraint: Constraint | None = None
+
     def sample(self, row: int) -> Sampled:
         assert not self.closed
         token = self.runner.logits[row]
+        if self.constraint is not None:
+            token = constrained(token, self.constraint)
+            return Sampled(token, complete=self.constraint.complete)
         if self.params.top_logprobs is None:
             return Sampled(token)
         return Sampled(token, TokenScore(token, -0.5), (TokenScore(token, -0.5),))
@@ -122,6 +138,8 @@ class FakeRunner:
         assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"
         del self.lanes[slot][length:]
 
-    def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> FakeSampler:
-        self.samplers.append(FakeSampler(self, params))
+    def new_sampler(
+        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
+    ) -> FakeSampler:
+        self.samplers.append(FakeSampler(self, params, constraint=constraint))
         return self.samplers[-1]

@@ -1,4 +1,4 @@
-"""What the engine asks of a model: three Protocols and the values that cross them.
+"""What the engine asks of a model: its Protocols and the values that cross them.
 
 `llama/` implements them on llama.cpp, the tests with a few lines of arithmetic. Positions and
 slots are plain ints; a row is one token's place in a KV lane.
@@ -52,11 +52,15 @@ class TokenScore:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The next token; its score and the likeliest ones, best first, if they were asked for."""
+    """The next token; its score and the likeliest ones, best first, if they were asked for.
+
+    `complete`: nothing may follow it, so the model need not be asked whether it is done.
+    """
 
     token: int
     score: TokenScore | None = None
     top: tuple[TokenScore, ...] = ()
+    complete: bool = False
 
 
 class Tokenizer(Protocol):
@@ -79,11 +83,45 @@ class Tokenizer(Protocol):
         """Whether the model says with it that the answer is complete."""
 
 
+class Constraint(Protocol):
+    """What one answer may be: asked before each of its tokens, told of it afterwards."""
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Ids that the answer never holds, wherever it stands."""
+
+    @property
+    def prose_until(self) -> int | None:
+        """The control token from which on the answer is no prose: no stop string ends it."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing can follow what was accepted."""
+
+    def allowed(self) -> bytes | None:
+        """A bit for each id, the lowest first: whether it may come next. None allows any.
+
+        Raises:
+            InvalidGrammar: to know would take more than is granted.
+        """
+
+    def accept(self, token: int) -> None:
+        """Go on behind `token`, which `allowed` has allowed.
+
+        Raises:
+            InvalidGrammar: to go on would take more than is granted.
+        """
+
+
 class Sampler(Protocol):
     """One sequence's way of choosing; remembers what it chose."""
 
     def sample(self, row: int) -> Sampled:
-        """Choose from the logits at `row` of the last batch."""
+        """Choose from the logits at `row` of the last batch.
+
+        Raises:
+            InvalidGrammar: the sequence's constraint cannot go on.
+        """
 
     def close(self) -> None:
         """Give back what it holds; the sampler is not used again."""
@@ -118,5 +156,7 @@ class ModelRunner(Protocol):
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""
 
-    def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> Sampler:
-        """A sampler for an answer to `prompt`."""
+    def new_sampler(
+        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
+    ) -> Sampler:
+        """A sampler for an answer to `prompt` that is as the constraint wants it."""

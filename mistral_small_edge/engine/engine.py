@@ -23,13 +23,20 @@ from mistral_small_edge.engine.outputs import (
 from mistral_small_edge.engine.prefix_cache import PrefixCache
 from mistral_small_edge.engine.scheduler import Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
-from mistral_small_edge.errors import ContextLengthExceeded, DecodeFailed, InvalidRequest
+from mistral_small_edge.errors import (
+    ContextLengthExceeded,
+    DecodeFailed,
+    EdgeError,
+    InvalidGrammar,
+    InvalidRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mistral_small_edge.engine.backend import (
         Batch,
+        Constraint,
         ModelRunner,
         Sampled,
         Tokenizer,
@@ -88,9 +95,18 @@ class Engine:
                     "logit_bias",
                 )
 
-    def add(self, request: int, prompt: tuple[int, ...], params: SamplingParams) -> None:
-        """Queue a request that `check` has passed; `request` is a number not in use."""
-        sequence = Sequence(request, prompt, params, arrived=self._clock())
+    def add(
+        self,
+        request: int,
+        prompt: tuple[int, ...],
+        params: SamplingParams,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Queue a request that `check` has passed; `request` is a number not in use.
+
+        The constraint is the request's own from now on.
+        """
+        sequence = Sequence(request, prompt, params, self._clock(), constraint)
         self._sequences[request] = sequence
         self.scheduler.add(sequence)
 
@@ -113,7 +129,8 @@ class Engine:
                 rows = self._run(batch)
             except DecodeFailed as error:
                 for sequence in sequences:
-                    self._fail(sequence, error)
+                    self._runner.truncate(sequence.slot, 0)
+                    self._fail(sequence, error, rows_valid=False)
             else:
                 self._update(batch, sequences, rows)
         return self._outputs
@@ -128,7 +145,9 @@ class Engine:
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
         self._runner.truncate(sequence.slot, sequence.num_cached)
-        sequence.sampler = self._runner.new_sampler(sequence.params, sequence.prompt)
+        sequence.sampler = self._runner.new_sampler(
+            sequence.params, sequence.prompt, sequence.constraint
+        )
         self._report_progress(sequence)
 
     def _update(self, batch: Batch, sequences: list[Sequence], rows: Iterator[int]) -> None:
@@ -142,7 +161,11 @@ class Engine:
 
     def _sample(self, sequence: Sequence, row: int) -> None:
         assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
-        sampled = sequence.sampler.sample(row)
+        try:
+            sampled = sequence.sampler.sample(row)
+        except InvalidGrammar as error:
+            self._fail(sequence, error, rows_valid=True)
+            return
         if not sequence.num_generated:
             sequence.answered = self._clock()
         is_end = self._tokenizer.is_end(sampled.token)
@@ -151,7 +174,7 @@ class Engine:
         else:
             piece = b"" if is_end else self._tokenizer.token_bytes(sampled.token)
             self._show(sequence, sequence.append(sampled, piece))
-        ended = is_end and not sequence.params.ignore_eos
+        ended = sampled.complete or (is_end and not sequence.params.ignore_eos)
         reason = FinishReason.STOP if ended else self._reason_to_finish(sequence)
         if reason is not None:
             self._show(sequence, sequence.text.finish())
@@ -192,10 +215,9 @@ class Engine:
         )
         self._end(sequence)
 
-    def _fail(self, sequence: Sequence, error: DecodeFailed) -> None:
-        self._runner.truncate(sequence.slot, 0)
+    def _fail(self, sequence: Sequence, error: EdgeError, *, rows_valid: bool) -> None:
         self._emit(sequence, Failed(error))
-        self._end(sequence, rows_valid=False)
+        self._end(sequence, rows_valid=rows_valid)
 
     def _end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         self.scheduler.end(sequence, rows_valid=rows_valid)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Sampled, Sampler
+    from mistral_small_edge.engine.backend import Constraint, Sampled, Sampler
     from mistral_small_edge.sampling_params import SamplingParams
 
 
@@ -36,6 +36,7 @@ class Sequence:
     prompt: tuple[int, ...]
     params: SamplingParams
     arrived: float
+    constraint: Constraint | None = None
     status: SequenceStatus = SequenceStatus.WAITING
     tokens: list[int] = field(init=False)
     slot: int = -1
@@ -74,7 +75,10 @@ class Sequence:
     def append_control(self, token: int) -> str:
         """Take a control token; the text that was held back before it."""
         self.tokens.append(token)
-        return self.text.control()
+        text = self.text.control()
+        if self.constraint is not None and token == self.constraint.prose_until:
+            self.text.drop_stops()
+        return text
 
     def shown_scores(self) -> tuple[Sampled, ...]:
         """Scored tokens whose text is out by now and was not before.

@@ -19,6 +19,7 @@ from mistral_small_edge.errors import EngineStopped
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mistral_small_edge.engine.backend import Constraint
     from mistral_small_edge.engine.engine import Engine
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -30,6 +31,7 @@ class _Add:
     request: int
     prompt: tuple[int, ...]
     params: SamplingParams
+    constraint: Constraint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,13 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, prompt: tuple[int, ...], params: SamplingParams) -> OutputStream:
-        """Queue a request.
+    def submit(
+        self,
+        prompt: tuple[int, ...],
+        params: SamplingParams,
+        constraint: Constraint | None = None,
+    ) -> OutputStream:
+        """Queue a request; the constraint is not to be used by anybody else afterwards.
 
         Raises:
             RequestError: it could never be computed.
@@ -110,7 +117,7 @@ class Worker:
                 raise self._stopped
             request = next(self._numbers)
             stream = self._streams[request] = OutputStream(self, request)
-        self._inbox.put(_Add(request, prompt, params))
+        self._inbox.put(_Add(request, prompt, params, constraint))
         return stream
 
     def abort(self, request: int) -> None:
@@ -156,8 +163,8 @@ class Worker:
         """Carry out what was asked, waiting for it while idle; False to stop."""
         while not self._inbox.empty() or not self._engine.has_work:
             match self._inbox.get():
-                case _Add(request, prompt, params):
-                    self._engine.add(request, prompt, params)
+                case _Add(request, prompt, params, constraint):
+                    self._engine.add(request, prompt, params, constraint)
                 case _Abort(request):
                     self._engine.abort(request)
                     with self._lock:

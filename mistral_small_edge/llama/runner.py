@@ -15,7 +15,7 @@ from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.llama.sampler import LlamaSampler
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Batch, RowClasses
+    from mistral_small_edge.engine.backend import Batch, Constraint, RowClasses
     from mistral_small_edge.llama.model import Model, ModelOptions
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -47,9 +47,11 @@ class LlamaRunner:
         """Forget the slot's rows at `length` and after."""
         lib.llama_memory_seq_rm(self._memory, slot, length, -1)
 
-    def new_sampler(self, params: SamplingParams, prompt: tuple[int, ...]) -> LlamaSampler:
+    def new_sampler(
+        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
+    ) -> LlamaSampler:
         """A sampler reading this model's logits."""
-        return LlamaSampler(self._context, self._vocab_size, params, prompt)
+        return LlamaSampler(self._context, self._vocab_size, params, prompt, constraint)
 
 
 class _Batch:

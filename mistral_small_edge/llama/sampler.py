@@ -3,11 +3,16 @@
 Order: bias and penalties on the logits, then temperature, then the cuts (min_p, top_k, top_p), then
 the draw. Temperature comes before the cuts, as where Mistral's and OpenAI's parameters come from;
 llama.cpp's own programs cut first, which at temperature 0.15 makes top_p mean something else.
+
+A constraint comes before all of it: the chain is given the tokens that may come next and no
+others, so the narrower the choice, the less there is to do.
 """
 
 from __future__ import annotations
 
+import ctypes
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,38 +21,50 @@ from llama_cpp import llama_cpp as lib
 from mistral_small_edge.engine.backend import Sampled, TokenScore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from mistral_small_edge.engine.backend import Constraint
     from mistral_small_edge.sampling_params import SamplingParams
 
 REPEAT_WINDOW = 64  # tokens that repeat_penalty looks back on, as in llama.cpp's programs
 _ANY_SEED = 2**32 - 1  # llama.cpp takes this one as "draw a seed": a caller's must not become it
+
+# llama_token_data, laid out as in C: arrays of it are filled without a Python step per token.
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 class LlamaSampler:
     """A chain of its own for one sequence."""
 
     def __init__(
-        self, context: Any, vocab_size: int, params: SamplingParams, prompt: tuple[int, ...]
+        self,
+        context: Any,
+        vocab_size: int,
+        params: SamplingParams,
+        prompt: tuple[int, ...],
+        constraint: Constraint | None = None,
     ) -> None:
         self._context = context
         self._vocab_size = vocab_size
         self._top_logprobs = params.top_logprobs
+        self._constraint = constraint
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if constraint is not None and constraint.forbidden:
+            never = dict.fromkeys(constraint.forbidden, float("-inf"))
+            lib.llama_sampler_chain_add(self._chain, _bias(vocab_size, never))
         for part in _parts(vocab_size, params, prompt):
             lib.llama_sampler_chain_add(self._chain, part)
 
     def sample(self, row: int) -> Sampled:
         """Draw from the logits at `row` and remember the token for the penalties."""
-        token: int = lib.llama_sampler_sample(self._chain, self._context, row)
-        if self._top_logprobs is None:
-            return Sampled(token)
-        logits = np.ctypeslib.as_array(
-            lib.llama_get_logits_ith(self._context, row), shape=(self._vocab_size,)
-        )
-        return _scored(token, logits, self._top_logprobs)
+        if self._constraint is None:
+            return self._with_scores(self._draw(row), row)
+        allowed = self._constraint.allowed()
+        token = self._draw(row) if allowed is None else self._draw_from(row, allowed)
+        self._constraint.accept(token)
+        return replace(self._with_scores(token, row), complete=self._constraint.complete)
 
     def close(self) -> None:
         """Free the chain. Idempotent."""
@@ -55,13 +72,50 @@ class LlamaSampler:
             lib.llama_sampler_free(self._chain)
             self._chain = None
 
+    def _draw(self, row: int) -> int:
+        token: int = lib.llama_sampler_sample(self._chain, self._context, row)
+        return token
+
+    def _draw_from(self, row: int, allowed: bytes) -> int:
+        bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
+        ids = np.flatnonzero(bits[: self._vocab_size])
+        token = int(ids[0]) if len(ids) == 1 else self._choose(ids, self._logits(row)[ids])
+        lib.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _choose(self, ids: NDArray[np.intp], logits: NDArray[np.float32]) -> int:
+        candidates = np.zeros(len(ids), _CANDIDATE)
+        candidates["id"] = ids
+        candidates["logit"] = logits
+        array = lib.llama_token_data_array(
+            data=ctypes.cast(candidates.ctypes.data, lib.llama_token_data_p),
+            size=len(candidates),
+            selected=-1,
+            sorted=False,
+        )
+        lib.llama_sampler_apply(self._chain, ctypes.byref(array))
+        return int(array.data[array.selected].id)
+
+    def _logits(self, row: int) -> NDArray[np.float32]:
+        pointer = lib.llama_get_logits_ith(self._context, row)
+        return np.ctypeslib.as_array(pointer, shape=(self._vocab_size,))
+
+    def _with_scores(self, token: int, row: int) -> Sampled:
+        if self._top_logprobs is None:
+            return Sampled(token)
+        return _scored(token, self._logits(row), self._top_logprobs)
+
+
+def _bias(vocab_size: int, biases: Mapping[int, float]) -> Any:
+    array = (lib.llama_logit_bias * len(biases))(
+        *(lib.llama_logit_bias(token, bias) for token, bias in biases.items())
+    )
+    return lib.llama_sampler_init_logit_bias(vocab_size, len(array), array)
+
 
 def _parts(vocab_size: int, params: SamplingParams, prompt: tuple[int, ...]) -> Iterator[Any]:
     if params.logit_bias:
-        biases = (lib.llama_logit_bias * len(params.logit_bias))(
-            *(lib.llama_logit_bias(token, bias) for token, bias in params.logit_bias.items())
-        )
-        yield lib.llama_sampler_init_logit_bias(vocab_size, len(biases), biases)
+        yield _bias(vocab_size, params.logit_bias)
     if params.repeat_penalty != 1:
         repeat = lib.llama_sampler_init_penalties(
             vocab_size, REPEAT_WINDOW, params.repeat_penalty, 0, 0
