@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -31,6 +31,7 @@ from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.messages import ChatRequest, Message
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.constraints import Constraints
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import (
     ControlOutput,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.parser import Parser
     from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
+    from mistral_small_edge.llama.constraint import LlamaConstraint
 
 
 class LLM:
@@ -87,6 +89,7 @@ class LLM:
         self._options = options
         self._dialect = dialect
         self.tokenizer = LlamaTokenizer(model)
+        self._constraints = Constraints(self.tokenizer)
         runner = LlamaRunner(model, options)
         self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=options.prefill_chunk))
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
@@ -134,12 +137,14 @@ class LLM:
 
         Raises:
             InvalidRequest: a field cannot be honoured; `param` names it.
+            InvalidGrammar: the response format or a tool's parameters cannot be enforced.
             ContextLengthExceeded: the prompt does not fit.
             EngineStopped: the model was closed.
         """
         prompt = self.prompt_tokens(request)
         params = request.sampling or self.default_sampling
-        return Stream(self, self._worker.submit(prompt, params), self._dialect.parser(request))
+        outputs = self._worker.submit(prompt, params, self._constraint(request))
+        return Stream(self, outputs, self._dialect.parser(request))
 
     def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
         """The ids that `stream` would have the model continue.
@@ -149,9 +154,7 @@ class LLM:
             EngineStopped: the model was closed.
         """
         chunks = self._dialect.render(request)
-        with self._open:
-            if not self._finalizer.alive:  # the vocabulary's memory is gone
-                raise EngineStopped
+        with self._in_use():
             return self._encode(chunks)
 
     def time_bare_loop(self, request: ChatRequest, tokens: int) -> float:
@@ -200,6 +203,22 @@ class LLM:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """The model's memory stays while a caller's thread uses it."""
+        with self._open:
+            if not self._finalizer.alive:
+                raise EngineStopped
+            yield
+
+    def _constraint(self, request: ChatRequest) -> LlamaConstraint | None:
+        rules = self._dialect.rules(request)
+        if rules is None:
+            return None
+        begun = self._dialect.begun(request)
+        with self._in_use():
+            return self._constraints.new(rules, begun)
 
     def _encode(self, chunks: tuple[Chunk, ...]) -> tuple[int, ...]:
         controls = self.tokenizer.control_tokens

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from scripts.toy.tekken import Tekken
+
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -54,6 +56,7 @@ def write_tiny_model(
     chat_template: str | None = CHATML,
     extra_controls: Sequence[str] = (),
     extra_words: Sequence[str] = (),
+    tekken: Tekken | None = None,
     shape: TinyShape | None = None,
     weights: GGMLQuantizationType = GGMLQuantizationType.F16,
     parts: int = 1,
@@ -67,16 +70,21 @@ def write_tiny_model(
         chat_template: None leaves the file without one.
         extra_controls: more control tokens, after CONTROLS.
         extra_words: more ordinary tokens, in plain text.
+        tekken: Mistral's vocabulary in place of the byte-level one.
         weights: number format of the matrices (F32, F16, Q8_0 or Q4_0); vectors are F32.
         parts: more than one splits the file; `path` then lends its directory and stem.
         edit: changes the writer's keys (`kv_data`) and tensors before they are written, to make
             a file that is wrong in one particular way.
     """
     shape = shape or TinyShape()
-    tensors = _tensors(shape, _vocabulary_size(extra_controls, extra_words), seed)
+    size = tekken.size if tekken else _vocabulary_size(extra_controls, extra_words)
+    tensors = _tensors(shape, size, seed)
     writer = GGUFWriter(path, architecture, split_max_tensors=_tensors_per_part(tensors, parts))
     _add_facts(writer, name, shape, weights)
-    _add_vocabulary(writer, extra_controls, extra_words)
+    if tekken:
+        tekken.write(writer)
+    else:
+        _add_vocabulary(writer, extra_controls, extra_words)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     for tensor_name, values in tensors.items():

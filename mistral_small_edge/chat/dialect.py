@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mistral_small_edge.chat.chunks import Chunk
+    from mistral_small_edge.chat.grammar import AnswerRules
     from mistral_small_edge.chat.messages import ChatRequest
     from mistral_small_edge.chat.parser import Parser
 
@@ -18,6 +19,16 @@ class Dialect(Protocol):
 
         Raises:
             InvalidRequest: the model has no way to be told this.
+        """
+
+    def begun(self, request: ChatRequest) -> str:
+        """The answer's beginning, as the prompt has it, if the caller wrote one."""
+
+    def rules(self, request: ChatRequest) -> AnswerRules | None:
+        """What the answer must be; None if it is free.
+
+        Raises:
+            InvalidGrammar: what is wanted cannot be enforced.
         """
 
     def parser(self, request: ChatRequest) -> Parser:

@@ -18,6 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mistral_small_edge.chat.chunks import Chunk, Control, Text, merged
+from mistral_small_edge.chat.grammar import AnswerRules, answer_rules
 from mistral_small_edge.chat.messages import ImagePart
 from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.errors import InvalidRequest
@@ -68,6 +69,15 @@ class JinjaTemplate:
             rendered = guards[-1].cut_after(rendered)
         self._refuse_left_out(request.messages, guards, rendered)
         return merged(self._split(rendered, guards))
+
+    def begun(self, request: ChatRequest) -> str:
+        """What the caller wrote of the answer, without white space at its end."""
+        last = request.messages[-1]
+        return last.text.rstrip() if last.role == "assistant" else ""
+
+    def rules(self, request: ChatRequest) -> AnswerRules | None:
+        """What the answer's text must be; None if it is free."""
+        return answer_rules(request)
 
     def parser(self, request: ChatRequest) -> PlainParser:  # noqa: ARG002 - as in every dialect
         """Text is all that is known of this model's answers."""

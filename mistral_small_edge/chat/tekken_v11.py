@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mistral_small_edge.chat.call_grammar import call_rules
 from mistral_small_edge.chat.call_ids import CallIds
 from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
 from mistral_small_edge.chat.messages import ImagePart, TextPart
@@ -25,6 +26,7 @@ from mistral_small_edge.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from mistral_small_edge.chat.grammar import AnswerRules
     from mistral_small_edge.chat.messages import ChatRequest, Message, Part, Role
     from mistral_small_edge.chat.tools import Tool, ToolCall
     from mistral_small_edge.images import Image
@@ -76,6 +78,15 @@ class TekkenV11:
         if turns[-1].role == "assistant":
             chunks.pop()  # it is continued: not ended yet
         return tuple(chunks)
+
+    def begun(self, request: ChatRequest) -> str:
+        """What the caller wrote of the answer, as it is rendered."""
+        last = self.render(request)[-1] if request.messages[-1].role == "assistant" else None
+        return last.text if isinstance(last, Text) else ""
+
+    def rules(self, request: ChatRequest) -> AnswerRules | None:
+        """What the request's tools and response_format make of the answer; None: anything."""
+        return call_rules(request)
 
     def parser(self, request: ChatRequest) -> OutputParser:
         """A parser that knows the request's tools, and the ids of its conversation."""

@@ -39,8 +39,14 @@ class Tool:
                 f"a tool is named {self.name!r}; a name is 1 to 64 letters, digits, _ or -",
                 "tools.function.name",
             )
-        _check_json(self.description, "tools.function.description")
-        _check_json(self.parameters, "tools.function.parameters")
+        check_json(self.description, "tools.function.description")
+        check_json(self.parameters, "tools.function.parameters")
+        if self.parameters.get("type", "object") != "object":
+            raise InvalidRequest(
+                f"the parameters of {self.name} are of type {self.parameters['type']!r}; "
+                "they must be an object",
+                "tools.function.parameters",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class ToolCall:
 
     def __post_init__(self) -> None:
         for value in (self.id, self.name, self.arguments):
-            _check_json(value, "messages.tool_calls")
+            check_json(value, "messages.tool_calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,12 @@ class NamedTool:
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
-def _check_json(value: object, param: str) -> None:
+def check_json(value: object, param: str) -> None:
+    """Refuse what JSON cannot carry: other types, NaN, half a surrogate pair, endless nesting.
+
+    Raises:
+        InvalidRequest: it names `param`.
+    """
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # lone surrogates too

@@ -6,13 +6,19 @@ import ctypes
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import regex
 from llama_cpp import llama_cpp as lib
 
+from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.llama.tekken import TekkenEncoder
 
 if TYPE_CHECKING:
     from mistral_small_edge.llama.model import Model
 
+# llama.cpp finds words with a call for every character, and a thread's stack has room for some
+# 30,000 calls.
+_MOST_ALIKE = 10_000
+_RUN = regex.compile(r"[\p{L}\p{M}]++|\s++|[^\s\p{L}\p{N}]++|\p{N}++")
 _PIECE_BYTES = 64  # most tokens are shorter; a longer one is asked for again
 
 
@@ -22,7 +28,7 @@ class LlamaTokenizer:
     def __init__(self, model: Model) -> None:
         self._vocab = lib.llama_model_get_vocab(model.weights)
         self.vocab_size: int = lib.llama_vocab_n_tokens(self._vocab)
-        self._encode = self._encode_plain
+        self._encode = self._encode_guarded
         if _metadata(model.weights, "tokenizer.ggml.pre") == "tekken":
             tekken = TekkenEncoder(self._encode_plain, self.token_bytes, self.vocab_size)
             self._encode = tekken.encode
@@ -56,8 +62,21 @@ class LlamaTokenizer:
         return self._name(token) or ""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; control tokens are never read out of it."""
+        """Ids of plain text; control tokens are never read out of it.
+
+        Raises:
+            InvalidRequest: the text would take llama.cpp down.
+        """
         return self._encode(text)
+
+    def _encode_guarded(self, text: str) -> list[int]:
+        if len(text) > _MOST_ALIKE and max(map(len, _RUN.findall(text))) > _MOST_ALIKE:
+            raise InvalidRequest(
+                f"the text has more than {_MOST_ALIKE} letters, digits, signs or spaces in one run, which "
+                "this model's tokenizer does not survive",
+                "messages",
+            )
+        return self._encode_plain(text)
 
     def _encode_plain(self, text: str) -> list[int]:
         data = text.encode()
