@@ -4,7 +4,8 @@
     ├── RequestError                  the caller's: change the request
     │   ├── InvalidRequest            a field has a value that cannot be honoured
     │   │   └── InvalidGrammar        a schema, regex or grammar that cannot be enforced
-    │   └── ContextLengthExceeded     the prompt does not fit the context
+    │   ├── ContextLengthExceeded     the prompt does not fit the context
+    │   └── AnswerCutShort            it ended before the value that was asked for was whole
     ├── ModelError                    the files': change the model, the disk or the network
     │   ├── ModelNotFound             no such name in the catalog, no such file on disk
     │   ├── PackageMissing            the Python package that carries the model is not installed
@@ -72,6 +73,17 @@ class ContextLengthExceeded(RequestError):
         )
         self.prompt_tokens = prompt_tokens
         self.limit = limit
+
+
+class AnswerCutShort(RequestError):
+    """The answer ended after `completion_tokens`; `text` is what there is of it."""
+
+    def __init__(self, text: str, completion_tokens: int) -> None:
+        super().__init__(
+            f"the answer was cut after {completion_tokens} tokens, before its JSON was whole"
+        )
+        self.text = text
+        self.completion_tokens = completion_tokens
 
 
 class ModelError(EdgeError):

@@ -1,4 +1,4 @@
-"""Python functions as tools, and the loop that runs them until the model has its answer.
+"""Python's own things in a conversation: functions as tools, classes as the shape of an answer.
 
 A function's signature and docstring become the tool; pydantic reads the one and checks the
 arguments that come back. What a function raises is the caller's to see, and is not told to the
@@ -11,20 +11,23 @@ import inspect
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.response_format import JsonSchema
 from mistral_small_edge.chat.tools import Tool
-from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.errors import AnswerCutShort, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from mistral_small_edge.chat.deltas import ChatResponse
     from mistral_small_edge.chat.tools import ToolCall
+
+T = TypeVar("T")
 
 # Where other JSON than a schema stands: a "title" in there is not ours to take away.
 _DATA = {"default", "const", "enum", "examples"}
@@ -83,6 +86,47 @@ def python_tool(function: Callable[..., object]) -> PythonTool:
     return PythonTool(Tool(name, description, schema, strict=True), adapter)
 
 
+def as_tools(
+    offered: Iterable[Tool | Callable[..., object]],
+) -> tuple[tuple[Tool, ...], list[PythonTool]]:
+    """Everything that is offered as a tool, and those of them that can be run here.
+
+    Raises:
+        InvalidRequest: a function that cannot be a tool.
+    """
+    known = [one if isinstance(one, Tool) else python_tool(one) for one in offered]
+    runnable = [one for one in known if isinstance(one, PythonTool)]
+    return tuple(one if isinstance(one, Tool) else one.tool for one in known), runnable
+
+
+class TypedAnswer(Generic[T]):
+    """An answer that is to be a value of a Python type: a pydantic model, a dataclass, a list[int].
+
+    Raises:
+        InvalidRequest: no JSON schema describes the type.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._adapter = TypeAdapter(kind)
+        try:
+            self.format = JsonSchema(_untitled(self._adapter.json_schema()))
+        except PydanticUserError as error:
+            raise InvalidRequest(
+                f"{kind!r} cannot be an answer: {error.message.splitlines()[0]}", "response_format"
+            ) from None
+
+    def value(self, response: ChatResponse) -> T:
+        """The value that the answer spells.
+
+        Raises:
+            AnswerCutShort: the answer was not finished.
+            pydantic.ValidationError: a check of the type's own, beyond its schema, refuses it.
+        """
+        if response.finish_reason == "length":
+            raise AnswerCutShort(response.text, response.usage.completion_tokens)
+        return self._adapter.validate_json(response.text)
+
+
 def run_tools(
     chat: Callable[[ChatRequest], ChatResponse],
     request: ChatRequest,
@@ -96,8 +140,18 @@ def run_tools(
 
     Returns:
         The last response; `earlier` has the calls and results that led to it.
+
+    Raises:
+        InvalidRequest: a tool of the request is no function, or no round is granted.
     """
     by_name = {function.tool.name: function for function in functions}
+    missing = [tool.name for tool in request.tools if tool.name not in by_name]
+    if missing or not by_name:
+        raise InvalidRequest(
+            f"run_tools needs Python functions; {', '.join(missing) or 'tools'} is none", "tools"
+        )
+    if rounds < 1:
+        raise InvalidRequest(f"max_rounds is {rounds}; it must be at least 1", "max_rounds")
     earlier: tuple[Message, ...] = ()
     for left in range(rounds, -1, -1):
         response = chat(request)

@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
 from mistral_small_edge.chat.deltas import (
@@ -29,6 +29,7 @@ from mistral_small_edge.chat.deltas import (
 )
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.constraints import Constraints
@@ -60,8 +61,14 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.parser import Parser
+    from mistral_small_edge.chat.tools import Tool, ToolChoice
     from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
     from mistral_small_edge.llama.constraint import LlamaConstraint
+
+    Offered = Tool | Callable[..., object]
+
+T = TypeVar("T")
+MAX_ROUNDS = 8  # of calls, before the model has to answer
 
 
 class LLM:
@@ -175,23 +182,96 @@ class LLM:
 
         return self._worker.call(run)
 
+    def answer(self, request: ChatRequest) -> ChatResponse:
+        """The whole answer, once it is there.
+
+        Raises:
+            What `stream` raises.
+        """
+        with self.stream(request) as stream:
+            return collect(stream)
+
+    @overload
     def chat(
         self,
         messages: str | Sequence[Message],
         *,
         system: str | None = None,
         sampling: SamplingParams | None = None,
-    ) -> ChatResponse:
+        tools: Sequence[Offered] = (),
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool = True,
+        response_format: ResponseFormat | None = None,
+        run_tools: bool = False,
+        max_rounds: int = MAX_ROUNDS,
+    ) -> ChatResponse: ...
+    @overload
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        system: str | None = None,
+        sampling: SamplingParams | None = None,
+        tools: Sequence[Offered] = (),
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool = True,
+        response_format: type[T],
+        run_tools: bool = False,
+        max_rounds: int = MAX_ROUNDS,
+    ) -> T: ...
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        system: str | None = None,
+        sampling: SamplingParams | None = None,
+        tools: Sequence[Offered] = (),
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool = True,
+        response_format: ResponseFormat | type[T] | None = None,
+        run_tools: bool = False,
+        max_rounds: int = MAX_ROUNDS,
+    ) -> ChatResponse | T:
         """Answer a conversation, or a single question given as a string.
 
+        Args:
+            tools: descriptions, or Python functions: a function's signature and docstring
+                describe it.
+            response_format: the shape of the answer; a pydantic model or another type has its
+                answer returned as an instance.
+            run_tools: run the functions that are called and tell the model what they return,
+                until it answers; the response's `earlier` has these turns.
+            max_rounds: answers that may call, before one that may not.
+
         Raises:
-            What `stream` raises.
+            AnswerCutShort: an instance was wanted and there was no room for all of it.
+            InvalidRequest: tools that cannot be run, or be described.
+            What `stream` raises, and what a function raises.
         """
+        from mistral_small_edge import functions
+
         turns = [Message("user", messages)] if isinstance(messages, str) else list(messages)
         if system is not None:
             turns.insert(0, Message("system", system))
-        with self.stream(ChatRequest(tuple(turns), sampling)) as stream:
-            return collect(stream)
+        offered, runnable = functions.as_tools(tools)
+        typed = wanted = None
+        if response_format is None or isinstance(response_format, ResponseFormat):
+            wanted = response_format
+        else:
+            typed = functions.TypedAnswer(response_format)
+            wanted = typed.format
+        request = ChatRequest(
+            tuple(turns), sampling, offered, tool_choice, parallel_tool_calls, wanted
+        )
+        if run_tools:
+            response = functions.run_tools(self.answer, request, runnable, max_rounds)
+        elif typed and offered:
+            raise InvalidRequest(
+                "a call is no instance of a type: set run_tools, or give no tools", "tools"
+            )
+        else:
+            response = self.answer(request)
+        return typed.value(response) if typed else response
 
     def close(self) -> None:
         """End every running request and free the memory. Idempotent."""

@@ -35,6 +35,7 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.ContextLengthExceeded: Face(
         "Shorten the prompt, or give more room: --context {prompt_tokens} or more."
     ),
+    errors.AnswerCutShort: Face("Give it more room: --max-tokens."),
     errors.ModelNotFound: Face(f"See what there is: {PROGRAM} models"),
     errors.PackageMissing: Face("Install it: pip install --no-deps {requirement}"),
     errors.HubUnreachable: Face(
