@@ -21,9 +21,18 @@ if TYPE_CHECKING:
         Progress,
         TextDelta,
         Timings,
+        ToolCallDelta,
         Usage,
     )
     from mistral_small_edge.chat.messages import ChatRequest, Message
+    from mistral_small_edge.chat.response_format import (
+        Choice,
+        JsonObject,
+        JsonSchema,
+        LarkGrammar,
+        Regex,
+    )
+    from mistral_small_edge.chat.tools import NamedTool, Tool, ToolCall
     from mistral_small_edge.config import EngineConfig
     from mistral_small_edge.errors import EdgeError
     from mistral_small_edge.llm import LLM, Stream
@@ -33,16 +42,25 @@ _HOMES = {
     "LLM": "llm",
     "ChatRequest": "chat.messages",
     "ChatResponse": "chat.deltas",
+    "Choice": "chat.response_format",
     "Delta": "chat.deltas",
     "EdgeError": "errors",
     "EngineConfig": "config",
     "Finish": "chat.deltas",
+    "JsonObject": "chat.response_format",
+    "JsonSchema": "chat.response_format",
+    "LarkGrammar": "chat.response_format",
     "Message": "chat.messages",
+    "NamedTool": "chat.tools",
     "Progress": "chat.deltas",
+    "Regex": "chat.response_format",
     "SamplingParams": "sampling_params",
     "Stream": "llm",
     "TextDelta": "chat.deltas",
     "Timings": "chat.deltas",
+    "Tool": "chat.tools",
+    "ToolCall": "chat.tools",
+    "ToolCallDelta": "chat.deltas",
     "Usage": "chat.deltas",
 }
 
@@ -50,16 +68,25 @@ __all__ = [
     "LLM",
     "ChatRequest",
     "ChatResponse",
+    "Choice",
     "Delta",
     "EdgeError",
     "EngineConfig",
     "Finish",
+    "JsonObject",
+    "JsonSchema",
+    "LarkGrammar",
     "Message",
+    "NamedTool",
     "Progress",
+    "Regex",
     "SamplingParams",
     "Stream",
     "TextDelta",
     "Timings",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
 

@@ -9,49 +9,30 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import deque
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
 from mistral_small_edge.chat.deltas import (
-    Alternative,
     ChatResponse,
-    Delta,
-    Finish,
-    Progress,
-    TextDelta,
-    Timings,
-    TokenLogprob,
-    Usage,
     collect,
 )
-from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.messages import ChatRequest, Message
 from mistral_small_edge.chat.response_format import ResponseFormat
-from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
-from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, DEFAULT_MODEL, EngineConfig
-from mistral_small_edge.constraints import Constraints
+from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.engine.outputs import (
-    ControlOutput,
-    Failed,
-    Finished,
-    FinishReason,
-    Output,
-    PromptProgress,
-    TextOutput,
-)
-from mistral_small_edge.engine.worker import OutputStream, Worker
-from mistral_small_edge.errors import EngineStopped, InvalidRequest, ModelLoadFailed
-from mistral_small_edge.gguf import ModelHeader, read_header
-from mistral_small_edge.host import Host, choose_threads, probe_host
+from mistral_small_edge.engine.worker import Worker
+from mistral_small_edge.errors import EngineStopped, InvalidRequest
+from mistral_small_edge.gguf import read_header
+from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.bare_loop import BareLoop
 from mistral_small_edge.llama.model import Model, ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
-from mistral_small_edge.memory import check, choose_flash_attention, plan
+from mistral_small_edge.llm.constraints import Constraints
+from mistral_small_edge.llm.setup import choose_dialect, choose_options
+from mistral_small_edge.llm.stream import Stream
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
 
@@ -60,9 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
-    from mistral_small_edge.chat.parser import Parser
     from mistral_small_edge.chat.tools import Tool, ToolChoice
-    from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
     from mistral_small_edge.llama.constraint import LlamaConstraint
 
     Offered = Tool | Callable[..., object]
@@ -126,11 +105,11 @@ class LLM:
         config = config or EngineConfig()
         file = resolve(model)
         header = read_header(file.path)
-        options = _options(header, probe_host(), config)
+        options = choose_options(header, probe_host(), config)
         loaded = load_model(file.path, options, on_progress)
         try:
             tokenizer = LlamaTokenizer(loaded)
-            dialect = _dialect(file.path, header.chat_template, tokenizer)
+            dialect = choose_dialect(file.path, header.chat_template, tokenizer)
             return cls(file.name, loaded, options, dialect, file.sampling or SamplingParams())
         except BaseException:
             loaded.close()
@@ -248,7 +227,7 @@ class LLM:
             InvalidRequest: tools that cannot be run, or be described.
             What `stream` raises, and what a function raises.
         """
-        from mistral_small_edge import functions
+        from mistral_small_edge.llm import functions
 
         turns = [Message("user", messages)] if isinstance(messages, str) else list(messages)
         if system is not None:
@@ -315,126 +294,6 @@ class LLM:
         if self.tokenizer.adds_bos and bos is not None and ids[:1] != [controls[bos]]:
             ids.insert(0, controls[bos])
         return tuple(ids)
-
-
-class Stream:
-    """An answer on its way: an iterator of deltas. Read it from one thread; close it any time."""
-
-    def __init__(self, llm: LLM, outputs: OutputStream, parser: Parser) -> None:
-        self._llm = llm  # an LLM nobody else holds must live until its answer is read
-        self._outputs = outputs
-        self._parser = parser
-        self._ready: deque[Delta] = deque()
-
-    def __iter__(self) -> Iterator[Delta]:
-        return self
-
-    def __next__(self) -> Delta:
-        while not self._ready:
-            self._ready.extend(self._deltas(next(self._outputs)))
-        return self._ready.popleft()
-
-    def close(self) -> None:
-        """Give up the rest of the answer; takes effect within one batch. Idempotent."""
-        self._outputs.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _deltas(self, output: Output) -> Iterator[Delta]:
-        match output:
-            case PromptProgress():
-                yield Progress(output.processed, output.total, output.cached)
-            case TextOutput():
-                logprobs = tuple(map(_logprob, output.scored))
-                for delta in self._parser.feed(Text(output.text)):
-                    yield (
-                        replace(delta, logprobs=logprobs) if isinstance(delta, TextDelta) else delta
-                    )
-            case ControlOutput():
-                yield from self._parser.feed(
-                    Control(self._llm.tokenizer.control_name(output.token))
-                )
-            case Finished():
-                yield from self._parser.finish()
-                yield _finish(output, called=self._parser.num_calls > 0)
-            case Failed():
-                raise output.error
-
-
-def _logprob(scored: ScoredToken) -> TokenLogprob:
-    chosen = _alternative(scored.chosen)
-    top = tuple(map(_alternative, scored.top))
-    return TokenLogprob(chosen.token, chosen.token_bytes, chosen.logprob, top)
-
-
-def _alternative(scored: ScoredPiece) -> Alternative:
-    return Alternative(scored.piece.decode("utf-8", "replace"), scored.piece, scored.logprob)
-
-
-def _finish(output: Finished, *, called: bool) -> Finish:
-    return Finish(
-        "tool_calls" if called and output.reason is FinishReason.STOP else output.reason.value,
-        Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens),
-        Timings(output.queue_seconds, output.prompt_seconds, output.decode_seconds),
-    )
-
-
-def _options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOptions:
-    """Every choice that the caller left open, made for this file on this machine."""
-    trained = header.context_length
-    context_length = config.context_length or min(DEFAULT_CONTEXT_LENGTH, trained)
-    if context_length > trained:
-        raise InvalidRequest(
-            f"context_length is {context_length}; the model was trained on {trained}",
-            "context_length",
-        )
-    flash_attention = choose_flash_attention(
-        header,
-        context_length=context_length,
-        kv_type=config.kv_type,
-        prefill_chunk=config.prefill_chunk,
-        wanted=config.flash_attention,
-    )
-    if not config.force:
-        memory = plan(
-            header,
-            host,
-            context_length=context_length,
-            max_sequences=config.max_sequences,
-            kv_type=config.kv_type,
-            flash_attention=flash_attention,
-            prefill_chunk=config.prefill_chunk,
-        )
-        check(memory, host)
-    return ModelOptions(
-        context_length=context_length,
-        max_sequences=config.max_sequences,
-        prefill_chunk=config.prefill_chunk,
-        threads=config.threads or choose_threads(host),
-        gpu_layers=config.gpu_layers,
-        kv_type=config.kv_type,
-        flash_attention=flash_attention,
-        mlock=config.mlock,
-    )
-
-
-def _dialect(path: Path, source: str | None, tokenizer: LlamaTokenizer) -> Dialect:
-    """Mistral's own format if the vocabulary has its marks, whatever the file is called."""
-    if speaks_v11(tokenizer.control_tokens):
-        return TekkenV11()
-    if source is None:
-        raise ModelLoadFailed(path, "it has no chat template, so it cannot chat")
-    try:
-        return JinjaTemplate(source, tokenizer.control_tokens, tokenizer.bos, tokenizer.eos)
-    except ValueError as error:
-        raise ModelLoadFailed(path, f"its chat template does not compile: {error}") from None
 
 
 def _shut_down(worker: Worker, model: Model) -> None:

@@ -13,7 +13,7 @@ from mistral_small_edge.chat.deltas import ChatResponse, Timings, Usage
 from mistral_small_edge.chat.messages import ChatRequest, Message
 from mistral_small_edge.chat.tools import NamedTool, ToolCall
 from mistral_small_edge.errors import InvalidRequest
-from mistral_small_edge.functions import python_tool, run_tools
+from mistral_small_edge.llm.functions import python_tool, run_tools
 
 
 class Place(BaseModel):

@@ -1,0 +1,71 @@
+"""What is chosen for a file on this machine where the caller left it open, and how it is spoken to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.chat.jinja_template import JinjaTemplate
+from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
+from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, EngineConfig
+from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
+from mistral_small_edge.host import Host, choose_threads
+from mistral_small_edge.llama.model import ModelOptions
+from mistral_small_edge.memory import check, choose_flash_attention, plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_small_edge.chat.dialect import Dialect
+    from mistral_small_edge.gguf import ModelHeader
+    from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+
+
+def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOptions:
+    """Every choice that the caller left open, made for this file on this machine."""
+    trained = header.context_length
+    context_length = config.context_length or min(DEFAULT_CONTEXT_LENGTH, trained)
+    if context_length > trained:
+        raise InvalidRequest(
+            f"context_length is {context_length}; the model was trained on {trained}",
+            "context_length",
+        )
+    flash_attention = choose_flash_attention(
+        header,
+        context_length=context_length,
+        kv_type=config.kv_type,
+        prefill_chunk=config.prefill_chunk,
+        wanted=config.flash_attention,
+    )
+    if not config.force:
+        memory = plan(
+            header,
+            host,
+            context_length=context_length,
+            max_sequences=config.max_sequences,
+            kv_type=config.kv_type,
+            flash_attention=flash_attention,
+            prefill_chunk=config.prefill_chunk,
+        )
+        check(memory, host)
+    return ModelOptions(
+        context_length=context_length,
+        max_sequences=config.max_sequences,
+        prefill_chunk=config.prefill_chunk,
+        threads=config.threads or choose_threads(host),
+        gpu_layers=config.gpu_layers,
+        kv_type=config.kv_type,
+        flash_attention=flash_attention,
+        mlock=config.mlock,
+    )
+
+
+def choose_dialect(path: Path, source: str | None, tokenizer: LlamaTokenizer) -> Dialect:
+    """Mistral's own format if the vocabulary has its marks, whatever the file is called."""
+    if speaks_v11(tokenizer.control_tokens):
+        return TekkenV11()
+    if source is None:
+        raise ModelLoadFailed(path, "it has no chat template, so it cannot chat")
+    try:
+        return JinjaTemplate(source, tokenizer.control_tokens, tokenizer.bos, tokenizer.eos)
+    except ValueError as error:
+        raise ModelLoadFailed(path, f"its chat template does not compile: {error}") from None
