@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what the model was trained on, and OpenAI's rule
+_FIELDS = {"name": str, "description": str, "parameters": dict, "strict": bool}
+_KINDS = {str: "text", dict: "an object", bool: "true or false"}
 _NO_ARGUMENTS: Mapping[str, object] = {"type": "object", "properties": {}}
 
 
@@ -70,6 +72,35 @@ class NamedTool:
 
 
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
+
+
+def tools_from_json(value: object) -> tuple[Tool, ...]:
+    """Tools as OpenAI spells them: a list of `{"type": "function", "function": {"name": …}}`.
+
+    Raises:
+        InvalidRequest: it is something else; the text says at which tool.
+    """
+    if not isinstance(value, list):
+        raise InvalidRequest("tools is no list", "tools")
+    return tuple(_tool(index, one) for index, one in enumerate(value))
+
+
+def _tool(index: int, value: object) -> Tool:
+    if not isinstance(value, dict) or value.get("type") != "function":
+        raise InvalidRequest(f'tool {index} is not {{"type": "function", …}}', "tools")
+    function = value.get("function")
+    if not isinstance(function, dict):
+        raise InvalidRequest(f'tool {index} has no object "function"', "tools.function")
+    unknown = [*(value.keys() - {"type", "function"}), *(function.keys() - _FIELDS.keys())]
+    if unknown:
+        raise InvalidRequest(f"tool {index} has an unknown field {unknown[0]!r}", "tools.function")
+    given = {name: one for name, one in function.items() if one is not None}
+    for name, one in given.items():
+        if not isinstance(one, _FIELDS[name]):
+            raise InvalidRequest(
+                f"tool {index}: {name} must be {_KINDS[_FIELDS[name]]}", f"tools.function.{name}"
+            )
+    return Tool(**{"name": "", **given})
 
 
 def check_json(value: object, param: str) -> None:

@@ -1,18 +1,19 @@
 """An answer on the screen: a bar while the prompt is read, then text as it is written.
 
-The one drawing of a stream; `ask` and `chat` share it. What a model writes is not trusted with a
+The one drawing of a stream; `ask` and `chat` share it. Calls come after the text, a line of JSON each. What a model writes is not trusted with a
 terminal: control characters other than newline and tab are shown, not obeyed. Into a pipe the text
 goes as it is.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.chat.deltas import Progress, TextDelta, collect
+from mistral_small_edge.chat.deltas import Progress, TextDelta, ToolCallDelta, collect
 from mistral_small_edge.cli import console
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mistral_small_edge.chat.deltas import ChatResponse, Delta
+    from mistral_small_edge.chat.tools import ToolCall
 
 # C0 but for tab and newline, DEL, and C1, which some terminals obey like their ESC forms.
 _UNTRUSTED = MappingProxyType(
@@ -53,7 +55,11 @@ def show(stream: AbstractContextManager[Iterable[Delta]], *, write: bool = True)
     except KeyboardInterrupt:
         text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
         raise AnswerStopped(text) from None
-    return collect(deltas)
+    response = collect(deltas)
+    if write:
+        for call in response.tool_calls:
+            console.write_line(_call_line(call))
+    return response
 
 
 def printable(text: str) -> str:
@@ -75,6 +81,15 @@ def statistics(response: ChatResponse) -> str:
     return f"{line}: {steps / timings.decode_seconds:.1f} tok/s"
 
 
+def _call_line(call: ToolCall) -> str:
+    """`{"name": …, "arguments": …}`; arguments that were cut short stay text."""
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        arguments = call.arguments
+    return json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
+
+
 class _Screen:
     """Where an answer is drawn: the bar on stderr, gone before the first text on stdout."""
 
@@ -84,11 +99,15 @@ class _Screen:
         self._reading = ExitStack()
         self._bar: console.Bar | None = None
         self._last = ""  # the last character on stdout
+        self._called = False
 
     def draw(self, delta: Delta) -> None:
         match delta:
             case Progress():
                 self._advance(delta)
+            case ToolCallDelta():
+                self._reading.close()
+                self._called = True
             case TextDelta(text) if text:
                 self._reading.close()
                 if self._write:
@@ -118,7 +137,7 @@ class _Screen:
 
     def _needs_newline(self, kind: type[BaseException] | None) -> bool:
         if kind is None:  # an answer without text is still an answer, and takes its line
-            return self._last != "\n"
+            return self._last != "\n" and not (self._called and not self._last)
         # A terminal has echoed ^C: the cursor is not where the text ended.
         echoed = self._terminal and issubclass(kind, KeyboardInterrupt)
         return echoed or self._last not in ("", "\n")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_small_edge.cli import console, options, stdin
+from mistral_small_edge.cli import console, options, shapes, stdin
 from mistral_small_edge.cli.answer import show, statistics
 from mistral_small_edge.cli.loading import load
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
@@ -15,10 +16,9 @@ from mistral_small_edge.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from mistral_small_edge.chat.deltas import ChatResponse
+    from mistral_small_edge.chat.tools import ToolCall
 
 _DEFAULTS = EngineConfig()
-
-FROM_STDIN = "-"
 
 
 def ask(
@@ -33,6 +33,10 @@ def ask(
     top_p: options.TopP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
+    schema: options.Schema = None,
+    choice: options.Choice = None,
+    tools: options.Tools = None,
+    tool_choice: options.ToolChoice = None,
     context: options.Context = _DEFAULTS.context_length,
     threads: options.Threads = _DEFAULTS.threads,
     gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
@@ -53,7 +57,11 @@ def ask(
     """
     from mistral_small_edge.chat.messages import ChatRequest, Message
 
-    question = _question(prompt)
+    shapes.refuse_shared_stdin(prompt, schema, tools)
+    wanted = shapes.response_format(schema, choice)
+    offered, chosen_tool = shapes.tools(tools, tool_choice)
+    taken = shapes.FROM_STDIN in (schema, tools)  # stdin is read: nothing of it is the question
+    question = _question(prompt, "" if taken or not stdin.piped() else stdin.read_text())
     messages = [Message("system", system)] if system is not None else []
     messages.append(Message("user", question))
     config = EngineConfig(
@@ -65,10 +73,20 @@ def ask(
         mlock=mlock,
         force=force,
     )
-    choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
-    choice.over(SamplingParams())  # a bad value is not worth a minute of loading
+    sampling = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
+    request = ChatRequest(
+        tuple(messages),
+        sampling.over(SamplingParams()),  # a bad value is not worth a minute of loading
+        offered,
+        chosen_tool,
+        response_format=wanted,
+    )
+    if wanted is not None or offered:
+        from mistral_small_edge.llm.constraints import check_shapes
+
+        check_shapes(request)
     with load(model, config, verbose) as llm:
-        request = ChatRequest(tuple(messages), choice.over(llm.default_sampling))
+        request = replace(request, sampling=sampling.over(llm.default_sampling))
         response = show(llm.stream(request), write=not as_json)
     if as_json:
         console.write_json(response_object(response, llm.name))
@@ -76,14 +94,13 @@ def ask(
         console.note(statistics(response))
 
 
-def _question(prompt: str | None) -> str:
-    """The prompt with whatever is piped in before it; never waits for a terminal.
+def _question(prompt: str | None, piped: str) -> str:
+    """The prompt with what was piped in before it.
 
     Raises:
-        InvalidRequest: nothing was asked, or the input is no text.
+        InvalidRequest: nothing was asked.
     """
-    piped = stdin.read_text() if stdin.piped() else ""
-    if prompt == FROM_STDIN:
+    if prompt == shapes.FROM_STDIN:
         prompt = None
     # Input first: the same document with another question is a prefix that need not be read again.
     parts = [part for part in (piped.rstrip("\n"), prompt) if part]
@@ -103,7 +120,7 @@ def response_object(response: ChatResponse, model: str) -> dict[str, object]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": response.text},
+                "message": _message(response),
                 "finish_reason": response.finish_reason,
             }
         ],
@@ -119,3 +136,18 @@ def response_object(response: ChatResponse, model: str) -> dict[str, object]:
             "decode_seconds": timings.decode_seconds,
         },
     }
+
+
+def _message(response: ChatResponse) -> dict[str, object]:
+    if not response.tool_calls:
+        return {"role": "assistant", "content": response.text}
+    return {
+        "role": "assistant",
+        "content": response.text or None,
+        "tool_calls": [_call(call) for call in response.tool_calls],
+    }
+
+
+def _call(call: ToolCall) -> dict[str, object]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}

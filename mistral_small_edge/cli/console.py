@@ -26,6 +26,11 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_line(text: str) -> None:
+    """A line on stdout."""
+    write(text + "\n")
+
+
 def write_json(value: object) -> None:
     """One JSON document on stdout, UTF-8, indented for people only if people look."""
     indent = 2 if sys.stdout.isatty() else None

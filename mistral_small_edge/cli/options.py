@@ -59,6 +59,31 @@ Stop = Annotated[
     list[str] | None,
     typer.Option(help="A string that ends the answer; up to 4.", show_default="none"),
 ]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Answer in JSON that this JSON schema admits; - reads it from stdin.",
+        show_default="none",
+    ),
+]
+Choice = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,C", help="Answer with one of these.", show_default="any"),
+]
+Tools = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Tools the model may call, a JSON list as in OpenAI's API; calls are printed as JSON, "
+        "one a line.",
+        show_default="none",
+    ),
+]
+ToolChoice = Annotated[
+    str | None,
+    typer.Option(help="auto, none, required, or a tool's name.", show_default="auto"),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,17 @@ _KEPT = 32  # compiled grammars
 _SILENT = 0
 
 
+def validate(source: str) -> None:
+    """Say what is wrong with a grammar, as far as can be known without a vocabulary.
+
+    Raises:
+        ValueError: it can be enforced over no vocabulary; the text says why.
+    """
+    wrong, messages = LLMatcher.validate_grammar_with_warnings(source, limits=_LIMITS)
+    if wrong:
+        raise ValueError(messages[0].strip())
+
+
 class GrammarCompiler:
     """Grammars over one vocabulary. To be used by one thread at a time."""
 

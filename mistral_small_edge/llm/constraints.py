@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_small_edge.chat.call_grammar import call_rules
 from mistral_small_edge.errors import InvalidGrammar, InvalidRequest
-from mistral_small_edge.llama.constraint import GrammarCompiler, LlamaConstraint
+from mistral_small_edge.llama.constraint import GrammarCompiler, LlamaConstraint, validate
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
     from mistral_small_edge.chat.chunks import Control
     from mistral_small_edge.chat.grammar import AnswerRules, Grammar
+    from mistral_small_edge.chat.messages import ChatRequest
     from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+
+
+def check_shapes(request: ChatRequest) -> None:
+    """Refuse a response format or a tool that no model could be held to, before one is loaded.
+
+    Raises:
+        InvalidGrammar: it names the part and the keyword.
+    """
+    rules = call_rules(request)
+    if rules is not None and rules.grammar is not None:
+        _refuse_parts(rules.grammar)
 
 
 class Constraints:
@@ -47,15 +60,8 @@ class Constraints:
             return self._compiler.compile(grammar.source(self._ids))
         except ValueError as error:
             # The compiler saw one text: which part it stumbled over shows when each is alone.
-            for part in grammar.parts:
-                self._refuse(part.source(), part.title, part.param)
+            _refuse_parts(grammar)
             raise InvalidGrammar(str(error), grammar.parts[0].param) from None
-
-    def _refuse(self, source: str, title: str, param: str) -> None:
-        try:
-            self._compiler.compile(source)
-        except ValueError as error:
-            raise InvalidGrammar(f"{title} cannot be enforced: {error}", param) from None
 
     @property
     def _ids(self) -> dict[str, int]:
@@ -63,3 +69,11 @@ class Constraints:
 
     def _id(self, control: Control | None) -> int | None:
         return None if control is None else self._ids[control.name]
+
+
+def _refuse_parts(grammar: Grammar) -> None:
+    for part in grammar.parts:
+        try:
+            validate(part.source())
+        except ValueError as error:
+            raise InvalidGrammar(f"{part.title} cannot be enforced: {error}", part.param) from None

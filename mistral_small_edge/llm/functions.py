@@ -76,7 +76,7 @@ def python_tool(function: Callable[..., object]) -> PythonTool:
         raise _unfit(name, "it is a coroutine function")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(function)  # type: ignore[arg-type]
-        schema = _untitled(adapter.json_schema())
+        schema = _plain(adapter.json_schema())
     except PydanticUserError as error:
         raise _unfit(name, error.message.splitlines()[0]) from None
     description, arguments = _docstring(inspect.getdoc(function) or "")
@@ -109,7 +109,7 @@ class TypedAnswer(Generic[T]):
     def __init__(self, kind: type[T]) -> None:
         self._adapter = TypeAdapter(kind)
         try:
-            self.format = JsonSchema(_untitled(self._adapter.json_schema()))
+            self.format = JsonSchema(_plain(self._adapter.json_schema()))
         except PydanticUserError as error:
             raise InvalidRequest(
                 f"{kind!r} cannot be an answer: {error.message.splitlines()[0]}", "response_format"
@@ -194,18 +194,24 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
     return re.split(r"\n(?:Returns|Raises|Yields|Examples?|Notes?):", before)[0].strip(), entries
 
 
-def _untitled(schema: Any) -> Any:
-    """The schema without pydantic's titles, which repeat the names and cost tokens."""
+def _plain(schema: Any) -> Any:
+    """The schema as we tell it to a model: closed, and without titles.
+
+    Titles repeat the names and cost tokens. Properties that a class does not have would be thrown
+    away after a weak model had filled pages with them; a class that allows them says so itself.
+    """
     if isinstance(schema, list):
-        return [_untitled(one) for one in schema]
+        return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     kept: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _NAMED_SCHEMAS:
-            kept[key] = {name: _untitled(one) for name, one in value.items()}
+            kept[key] = {name: _plain(one) for name, one in value.items()}
         elif key in _DATA:
             kept[key] = value
         elif key != "title":
-            kept[key] = _untitled(value)
+            kept[key] = _plain(value)
+    if "properties" in kept:
+        kept.setdefault("additionalProperties", False)
     return kept

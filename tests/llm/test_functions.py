@@ -76,6 +76,7 @@ def test_the_signature_and_the_docstring_are_the_tool() -> None:
                     "title": {"type": "string", "default": "x"},
                 },
                 "required": ["city"],
+                "additionalProperties": False,
             }
         },
     }
