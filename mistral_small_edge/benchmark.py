@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.chat.deltas import collect
 from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.response_format import JsonSchema
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 
@@ -23,6 +24,33 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.llm import LLM
 
+# A form such as people have filled in: names, free text, numbers, a list. The text is one that fits.
+_FORM = JsonSchema(
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"type": "integer"},
+            "remarks": {"type": "string"},
+            "kind": {"enum": ["visitor", "member", "guest"]},
+            "visits": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"day": {"type": "string"}, "hours": {"type": "number"}},
+                    "required": ["day", "hours"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "required": ["name", "age", "remarks", "kind", "visits"],
+        "additionalProperties": False,
+    }
+)
+_FILLED = (
+    '{"name": "Ada Lovelace", "age": 36, "remarks": "Came for the engine and stayed for the tide.", '
+    '"kind": "guest", "visits": [{"day": "Monday", "hours": 2.5}, {"day": "Friday", "hours": 4}]}'
+)
 _SENTENCE = "The tide comes in twice a day, and the harbour master writes down when. "
 
 
@@ -53,10 +81,14 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkReport:
-    """Every round, and the medians over them; `peak_memory` in bytes, of the whole process."""
+    """Every round, and the medians over them.
+
+    `mask_seconds`: what a JSON schema costs, by token. `peak_memory` in bytes, of the whole process.
+    """
 
     model: str
     rounds: tuple[Round, ...]
+    mask_seconds: tuple[float, ...]
     peak_memory: int
 
     @property
@@ -73,6 +105,11 @@ class BenchmarkReport:
     def time_to_first_token(self) -> float:
         """Seconds."""
         return median(one.time_to_first_token for one in self.rounds)
+
+    @property
+    def mask_time(self) -> float:
+        """Seconds a token, to know which tokens a JSON schema lets follow."""
+        return median(self.mask_seconds)
 
     @property
     def share_of_bare(self) -> float:
@@ -98,7 +135,12 @@ def measure(
         rounds.append(_round(llm, _request(f"Round {number}. ", workload), workload.tokens))
         if on_round is not None:
             on_round(number)
-    return BenchmarkReport(llm.name, tuple(rounds[1:]), peak_memory())
+    form = ChatRequest((Message("user", "Fill in the form."),), response_format=_FORM)
+    llm.time_masks(form, _FILLED)  # compiles what is compiled once
+    masks = tuple(
+        seconds for _ in range(workload.rounds) for seconds in llm.time_masks(form, _FILLED)
+    )
+    return BenchmarkReport(llm.name, tuple(rounds[1:]), masks, peak_memory())
 
 
 def peak_memory() -> int:

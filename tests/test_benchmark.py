@@ -40,15 +40,18 @@ def test_every_round_is_measured_but_the_first(llm: LLM) -> None:
     for one in report.rounds:
         assert one.prompt_tokens > 100
         assert min(one.prompt_rate, one.decode_rate, one.bare_decode_rate) > 0
+    assert len(report.mask_seconds) > SMALL.rounds
+    assert min(report.mask_seconds) > 0
     assert report.peak_memory > 10**7
 
 
 def test_medians_are_of_pairs() -> None:
     rates = [(100.0, 50.0), (10.0, 10.0), (1.0, 4.0)]
     rounds = tuple(Round(5, ours, 1.0, ours, bare) for ours, bare in rates)
-    report = BenchmarkReport("x", rounds, 0)
+    report = BenchmarkReport("x", rounds, (3.0, 1.0, 2.0), 0)
     assert report.decode_rate == 10.0
     assert report.share_of_bare == 1.0
+    assert report.mask_time == 2.0
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,4 @@ def test_the_command_prints_every_round(tiny: Path, capsys: pytest.CaptureFixtur
     report = json.loads(capsys.readouterr().out)
     assert len(report["rounds"]) == 2
     assert report["decode_share_of_bare_loop"] > 0
+    assert report["mask_seconds_per_token"] > 0

@@ -68,6 +68,7 @@ def _print(report: BenchmarkReport) -> None:
         ("first token after", f"{report.time_to_first_token:.2f} s"),
         ("writing", f"{report.decode_rate:.1f} tok/s"),
         ("  of a bare loop", f"{report.share_of_bare:.3f}"),
+        ("a schema's mask", f"{report.mask_time * 1e6:.0f} µs a token"),
         ("peak memory", f"{report.peak_memory / 10**6:.0f} MB"),
     ]
     console.write_table((report.model, f"median of {len(report.rounds)}"), rows)
@@ -80,6 +81,7 @@ def _as_json(report: BenchmarkReport) -> dict[str, object]:
         "time_to_first_token_seconds": report.time_to_first_token,
         "decode_tokens_per_second": report.decode_rate,
         "decode_share_of_bare_loop": report.share_of_bare,
+        "mask_seconds_per_token": report.mask_time,
         "peak_memory_bytes": report.peak_memory,
         "rounds": [asdict(one) for one in report.rounds],
     }

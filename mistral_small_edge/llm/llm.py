@@ -8,6 +8,7 @@ requests are computed together.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -160,6 +161,25 @@ class LLM:
                 return bare.run(prompt, params, tokens)
 
         return self._worker.call(run)
+
+    def time_masks(self, request: ChatRequest, text: str) -> tuple[float, ...]:
+        """What holding an answer to its shape costs: seconds for each token of `text`.
+
+        Every token is asked for as in an answer, and the one that `text` has there is taken.
+
+        Raises:
+            InvalidRequest: the request has no shape, or `text` is not of it.
+        """
+        constraint = self._constraint(request)
+        seconds = []
+        for token in self.tokenizer.encode(text):
+            begun = time.perf_counter()
+            allowed = constraint.allowed() if constraint is not None else None
+            seconds.append(time.perf_counter() - begun)
+            if constraint is None or allowed is None or not allowed[token // 8] >> token % 8 & 1:
+                raise InvalidRequest(f"{text!r} is not of that shape", "response_format")
+            constraint.accept(token)
+        return tuple(seconds)
 
     def answer(self, request: ChatRequest) -> ChatResponse:
         """The whole answer, once it is there.

@@ -279,3 +279,12 @@ def test_pathological_shapes_are_served_or_refused_within_bounds(
     with suppress(InvalidGrammar):
         ask(llm, replace(formatted(wanted), sampling=replace(WILD, max_tokens=60)))
     assert ask(llm, formatted(Choice(("yes",)))).text == "yes"
+
+
+def test_masks_are_timed_by_token_over_a_text_that_fits(llm: LLM) -> None:
+    text = '{"name": "Ada", "age": 36, "kind": "adult"}'
+    request = formatted(JsonSchema(PERSON))
+    assert len(llm.time_masks(request, text)) == len(llm.tokenizer.encode(text))
+    for wrong in (replace(request, response_format=None), formatted(JsonSchema({"const": 1}))):
+        with pytest.raises(InvalidRequest):
+            llm.time_masks(wrong, text)
