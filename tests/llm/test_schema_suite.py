@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +13,10 @@ from scripts.schema_suite import Report, cases, run
 from scripts.toy.tekken import Tekken
 from tests.tiny_gguf import TinyShape, write_tiny_model
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    path: Path = tmp_path_factory.mktemp("tiny") / "v11.gguf"
+    path = tmp_path_factory.mktemp("tiny") / "v11.gguf"
     shape = TinyShape(context=4096)
     write_tiny_model(path, chat_template=None, tekken=Tekken(), shape=shape)
     with LLM.load(path, EngineConfig(context_length=4096, max_sequences=4, threads=1)) as llm:
@@ -36,3 +34,9 @@ def test_every_refusal_says_why(report: Report) -> None:
         assert reason.startswith(
             ("response_format cannot be enforced: ", "minProperties", "the schema")
         ), name
+
+
+def test_the_readme_lists_the_keywords_that_are_refused(report: Report) -> None:
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    listed = readme.partition("<!-- refused -->")[2].partition("<!-- /refused -->")[0]
+    assert set(re.findall(r"`([^`]+)`", listed)) == set(report.keywords)
