@@ -76,7 +76,7 @@ def look(source: ModelSource, cache: Path | None = None) -> Stored:
     cache = cache_directory(cache)
     try:
         file = locate(source, cache)
-    except (NotCached, PackageMissing):
+    except (NotCached, PackageMissing, ModelNotFound):
         return Stored(source=source, file=None, fetched=_fetched(source, cache))
     return Stored(source=source, file=file, fetched=file.size)
 

@@ -107,7 +107,8 @@ class Catalog:
         path = path or _data_file()
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
-            entries = tuple(map(_entry, _tables(document, "model")))
+            tables = _tables(document, "model")
+            entries = tuple(_entry(table, path.parent) for table in tables)
             _nothing_left(document)
             _check_names(entries)
         except ValueError as error:
@@ -182,7 +183,7 @@ def _check_names(entries: tuple[CatalogEntry, ...]) -> None:
             raise ValueError(f"two models are called {spelling!r}")
 
 
-def _entry(table: dict[str, object]) -> CatalogEntry:
+def _entry(table: dict[str, object], folder: Path) -> CatalogEntry:
     projector = table.pop("projector", None)
     entry = CatalogEntry(
         name=_take(table, "name", str),
@@ -191,8 +192,8 @@ def _entry(table: dict[str, object]) -> CatalogEntry:
         context_length=_positive(table, "context_length"),
         sampling=_sampling(_table(table, "sampling")),
         default=_take(table, "default", str),
-        builds=tuple(map(_build, _tables(table, "build"))),
-        projector=None if projector is None else _build(_as_table(projector, "projector")),
+        builds=tuple(_build(build, folder) for build in _tables(table, "build")),
+        projector=None if projector is None else _build(_as_table(projector, "projector"), folder),
     )
     _nothing_left(table)
     quants = [build.quant.lower() for build in entry.builds]
@@ -203,19 +204,21 @@ def _entry(table: dict[str, object]) -> CatalogEntry:
     return entry
 
 
-def _build(table: dict[str, object]) -> Build:
+def _build(table: dict[str, object], folder: Path) -> Build:
     build = Build(
         quant=_take(table, "quant", str),
         size=_positive(table, "size"),
         approximate=_take(table, "approximate", bool) if "approximate" in table else False,
         sha256=_take(table, "sha256", str) if "sha256" in table else None,
-        locations=_locations(table),
+        locations=_locations(table, folder),
     )
     _nothing_left(table)
     return build
 
 
-def _locations(table: dict[str, object]) -> tuple[Location, ...]:
+def _locations(table: dict[str, object], folder: Path) -> tuple[Location, ...]:
+    if "beside" in table:
+        return (folder / _take(table, "beside", str),)
     if "package" in table:
         file = _take(table, "file", str)
         return (PackageFile(_take(table, "package", str), file, _take(table, "requirement", str)),)

