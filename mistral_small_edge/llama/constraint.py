@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mistral_small_edge.llama")
 
-# Work for one grammar and for one token: some 20 ms and 50 ms, and 100 MB for the lexer, at most.
+# Work for one grammar and for one token: some 20 ms and 50 ms, and 40 MB for the lexer, at most.
 _LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000,
     step_lexer_fuel=500_000,
     step_max_items=100_000,
-    max_lexer_states=50_000,
+    max_lexer_states=20_000,
     max_grammar_size=200_000,
     verbose_errors=False,
 )
-_KEPT = 32  # compiled grammars
+_KEPT = 8  # compiled grammars; what their copies learn of the lexer stays with them
 _SILENT = 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -288,3 +289,13 @@ def test_masks_are_timed_by_token_over_a_text_that_fits(llm: LLM) -> None:
     for wrong in (replace(request, response_format=None), formatted(JsonSchema({"const": 1}))):
         with pytest.raises(InvalidRequest):
             llm.time_masks(wrong, text)
+
+
+def test_a_constrained_answer_repeats_alone_and_among_others(llm: LLM) -> None:
+    request = replace(formatted(JsonSchema(PERSON)), sampling=WILD)
+    alone = ask(llm, request).text
+    with ThreadPoolExecutor(6) as pool:
+        others = list(pool.map(lambda seed: ask(llm, offered("required"), seed), range(3)))
+        again = list(pool.map(lambda _: ask(llm, request).text, range(6)))
+    assert again == [alone] * 6
+    assert all(other.tool_calls for other in others)
