@@ -131,7 +131,8 @@ class LLM:
         prompt = self.prompt_tokens(request)
         params = request.sampling or self.default_sampling
         outputs = self._worker.submit(prompt, params, self._constraint(request))
-        return Stream(self, outputs, self._dialect.parser(request))
+        parser = self._dialect.parser(request)
+        return Stream(self, outputs, parser, self.tokenizer.control_name)
 
     def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
         """The ids that `stream` would have the model continue.

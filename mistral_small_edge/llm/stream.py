@@ -28,19 +28,21 @@ from mistral_small_edge.engine.outputs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mistral_small_edge.chat.parser import Parser
     from mistral_small_edge.engine.outputs import ScoredPiece, ScoredToken
     from mistral_small_edge.engine.worker import OutputStream
-    from mistral_small_edge.llm.llm import LLM
 
 
 class Stream:
     """An answer on its way: an iterator of deltas. Read it from one thread; close it any time."""
 
-    def __init__(self, llm: LLM, outputs: OutputStream, parser: Parser) -> None:
-        self._llm = llm  # an LLM nobody else holds must live until its answer is read
+    def __init__(
+        self, owner: object, outputs: OutputStream, parser: Parser, name: Callable[[int], str]
+    ) -> None:
+        self._owner = owner  # an LLM nobody else holds must live until its answer is read
+        self._name = name  # of a control token
         self._outputs = outputs
         self._parser = parser
         self._ready: deque[Delta] = deque()
@@ -77,9 +79,7 @@ class Stream:
                         replace(delta, logprobs=logprobs) if isinstance(delta, TextDelta) else delta
                     )
             case ControlOutput():
-                yield from self._parser.feed(
-                    Control(self._llm.tokenizer.control_name(output.token))
-                )
+                yield from self._parser.feed(Control(self._name(output.token)))
             case Finished():
                 yield from self._parser.finish()
                 yield _finish(output, called=self._parser.num_calls > 0)

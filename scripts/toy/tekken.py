@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mistral_common
 from gguf import TokenType
@@ -69,7 +69,7 @@ class Tekken:
         vocab = _published()["vocab"][: self.size - NUM_SPECIAL]
         return [base64.b64decode(entry["token_bytes"]) for entry in vocab]
 
-    def oracle(self, folder: Path) -> MistralTokenizer:
+    def oracle(self, folder: Path) -> Any:
         """mistral_common's own v11 tokenizer over these ids; its file is written into `folder`."""
         published = _published()
         config = published["config"] | {"version": "v11", "default_vocab_size": self.size}
@@ -114,9 +114,9 @@ class Tekken:
         ]
 
 
-def _published() -> dict[str, object]:
+def _published() -> dict[str, Any]:
     path = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
-    loaded: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
