@@ -3,7 +3,8 @@
     EdgeError
     ├── RequestError                  the caller's: change the request
     │   ├── InvalidRequest            a field has a value that cannot be honoured
-    │   │   └── InvalidGrammar        a schema, regex or grammar that cannot be enforced
+    │   │   ├── InvalidGrammar        a schema, regex or grammar that cannot be enforced
+    │   │   └── UnsupportedImage      a picture that cannot be looked at
     │   ├── ContextLengthExceeded     the prompt does not fit the context
     │   └── AnswerCutShort            it ended before the value that was asked for was whole
     ├── ModelError                    the files': change the model, the disk or the network
@@ -20,6 +21,7 @@
     │   ├── NotEnoughMemory           weights and context exceed what is free
     │   └── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
     └── EngineError                   ours: the computation did not go through
+        ├── EngineOverloaded          more requests wait than are let in
         ├── EngineStopped             the engine was closed while a request waited
         └── DecodeFailed              llama.cpp refused a batch
 
@@ -62,6 +64,10 @@ class InvalidRequest(RequestError):
 
 class InvalidGrammar(InvalidRequest):
     """A constraint on the output that is malformed, too large, or beyond what can be enforced."""
+
+
+class UnsupportedImage(InvalidRequest):
+    """A picture in a form, or at a place, where it cannot be looked at."""
 
 
 class ContextLengthExceeded(RequestError):
@@ -186,6 +192,15 @@ class ModelLoadFailed(ModelError):
 
 class EngineError(EdgeError):
     """The computation did not go through; the request may be sound."""
+
+
+class EngineOverloaded(EngineError):
+    """`waiting` requests wait for a slot already; come back in `retry_after` seconds."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"{waiting} requests are waiting already, as many as are let in")
+        self.waiting = waiting
+        self.retry_after = retry_after
 
 
 class EngineStopped(EngineError):

@@ -32,6 +32,7 @@ class Face:
 FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.InvalidRequest: Face("", USAGE),
     errors.InvalidGrammar: Face("", USAGE),
+    errors.UnsupportedImage: Face("", USAGE),
     errors.ContextLengthExceeded: Face(
         "Shorten the prompt, or give more room: --context {prompt_tokens} or more."
     ),
@@ -55,6 +56,7 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
         "Take a smaller build or --context, --kv-type q8_0, or insist with --force."
     ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
+    errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),
     errors.EngineStopped: Face("Repeat the command with --verbose to see llama.cpp's own log."),
     errors.DecodeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
 }

@@ -53,12 +53,15 @@ _Command = _Add | _Abort | _Call | _Stop
 
 
 class OutputStream:
-    """One request's outputs, to be read by one thread. Closing it early aborts the request."""
+    """One request's outputs, to be read by one thread.
+
+    Any thread may close it; early, that aborts the request and ends the reading.
+    """
 
     def __init__(self, worker: Worker, request: int) -> None:
         self._worker = worker
         self._request = request
-        self._outputs: SimpleQueue[Output] = SimpleQueue()
+        self._outputs: SimpleQueue[Output | None] = SimpleQueue()  # None: closed
         self._ended = False
 
     def put(self, output: Output) -> None:
@@ -69,9 +72,9 @@ class OutputStream:
         return self
 
     def __next__(self) -> Output:
-        if self._ended:
+        output = None if self._ended else self._outputs.get()
+        if output is None:
             raise StopIteration
-        output = self._outputs.get()
         if isinstance(output, Finished | Failed):
             self._ended = True
         if isinstance(output, Failed):
@@ -83,6 +86,7 @@ class OutputStream:
         if not self._ended:
             self._ended = True
             self._worker.abort(self._request)
+            self._outputs.put(None)  # somebody may be waiting for the next one
 
 
 class Worker:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.engine.outputs import Finished, TextOutput
+from mistral_small_edge.engine.outputs import Finished, PromptProgress, TextOutput
 from mistral_small_edge.engine.worker import OutputStream, Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
@@ -143,3 +143,22 @@ def test_a_call_that_waits_when_the_engine_stops_is_told(worker: Worker) -> None
             waiting.result(PATIENCE)
     with pytest.raises(EngineStopped):
         worker.call(threading.current_thread)
+
+
+def test_closing_a_stream_ends_the_reading_of_it_elsewhere() -> None:
+    started, held = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        held.wait(PATIENCE)
+
+    worker = Worker(Engine(FakeRunner(before=wait), FakeTokenizer(), prefill_chunk=16))
+    stream = worker.submit((1, 2, 3), SamplingParams())
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(list, stream)
+        assert started.wait(PATIENCE)
+        stream.close()
+        outputs = reading.result(PATIENCE)
+    held.set()
+    worker.close()
+    assert all(isinstance(output, PromptProgress) for output in outputs)
