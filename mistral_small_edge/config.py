@@ -61,6 +61,47 @@ class EngineConfig:
         _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """How the server listens, and what it lets in.
+
+    Attributes:
+        host, port: where it listens; only this machine reaches 127.0.0.1.
+        api_keys: any of them opens the door; none, and it stands open.
+        origins: web pages that may call it, as `https://example.org`; `*` is any.
+        aliases: further names that the model answers to.
+        max_queue: requests that may wait for a slot.
+        request_timeout: seconds an answer may take, the waiting included; None is no bound.
+        heartbeat: seconds without an event until a stream shows that it is alive.
+        grace: seconds that running answers have when the server is told to stop.
+        max_body: bytes of a request.
+        body_timeout: seconds a request's body may take to arrive.
+        lenient: pass over fields that are not known, and name them in a response header.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    max_queue: int = 32
+    request_timeout: float | None = None
+    heartbeat: float = 5.0
+    grace: float = 30.0
+    max_body: int = 64_000_000
+    body_timeout: float = 60.0
+    lenient: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise InvalidRequest(f"port is {self.port}; it must be at most 65535", "port")
+        _at_least("max_queue", self.max_queue, 0)
+        if self.request_timeout is not None and not self.request_timeout > 0:
+            raise InvalidRequest("request_timeout must be above 0", "request_timeout")
+        if not all(self.api_keys):
+            raise InvalidRequest("an API key is empty", "api_key")
+
+
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise InvalidRequest(f"{name} is {value}; it must be at least {least}", name)

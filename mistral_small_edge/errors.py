@@ -21,7 +21,9 @@
     │   ├── NotEnoughMemory           weights and context exceed what is free
     │   └── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
     └── EngineError                   ours: the computation did not go through
+        ├── EngineLoading             the model is still being read
         ├── EngineOverloaded          more requests wait than are let in
+        ├── EngineTimeout             an answer took longer than is granted
         ├── EngineStopped             the engine was closed while a request waited
         └── DecodeFailed              llama.cpp refused a batch
 
@@ -192,6 +194,22 @@ class ModelLoadFailed(ModelError):
 
 class EngineError(EdgeError):
     """The computation did not go through; the request may be sound."""
+
+
+class EngineLoading(EngineError):
+    """The model is not there yet; come back in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int = 2) -> None:
+        super().__init__("the model is still being loaded")
+        self.retry_after = retry_after
+
+
+class EngineTimeout(EngineError):
+    """The answer was given up after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the answer was given up after {seconds:g} seconds")
+        self.seconds = seconds
 
 
 class EngineOverloaded(EngineError):

@@ -92,3 +92,7 @@ def _check_stop(stop: tuple[str, ...]) -> None:
         raise InvalidRequest(f"stop has {len(stop)} strings; at most {MAX_STOPS} are kept", "stop")
     if not all(stop):
         raise InvalidRequest("stop holds an empty string, which would end every answer", "stop")
+    try:
+        "".join(stop).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("stop holds what is not valid Unicode", "stop") from None

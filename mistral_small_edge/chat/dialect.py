@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 class Dialect(Protocol):
     """A prompt out of a request, and a parser for the answer; any thread may use it."""
 
+    @property
+    def family(self) -> tuple[str, ...]:
+        """Names that any model of this tongue is asked for by, besides its own."""
+
     def render(self, request: ChatRequest) -> tuple[Chunk, ...]:
         """The prompt for the next assistant turn.
 

@@ -56,6 +56,8 @@ class JinjaTemplate:
         self._bos = bos or ""
         self._eos = eos or ""
 
+    family = ()
+
     def render(self, request: ChatRequest) -> tuple[Chunk, ...]:
         """The prompt for the next assistant turn.
 

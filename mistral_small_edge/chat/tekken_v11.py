@@ -56,6 +56,8 @@ def speaks_v11(control_tokens: Collection[str]) -> bool:
 class TekkenV11:
     """The format as a Dialect."""
 
+    family = ("mistral-small-3.2", "mistralai/Mistral-Small-3.2-24B-Instruct-2506")
+
     def render(self, request: ChatRequest) -> tuple[Chunk, ...]:
         """The prompt for the next assistant turn, or for the rest of the one begun.
 

@@ -56,6 +56,8 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
         "Take a smaller build or --context, --kv-type q8_0, or insist with --force."
     ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
+    errors.EngineLoading: Face("Repeat it in {retry_after} seconds."),
+    errors.EngineTimeout: Face("Ask for less, or grant more time."),
     errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),
     errors.EngineStopped: Face("Repeat the command with --verbose to see llama.cpp's own log."),
     errors.DecodeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),

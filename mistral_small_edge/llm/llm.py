@@ -32,7 +32,8 @@ from mistral_small_edge.llama.model import Model, ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.llm.constraints import Constraints
-from mistral_small_edge.llm.setup import choose_dialect, choose_options
+from mistral_small_edge.llm.fingerprint import fingerprint
+from mistral_small_edge.llm.setup import choose_dialect, choose_options, plan_memory
 from mistral_small_edge.llm.stream import Stream
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.tools import Tool, ToolChoice
     from mistral_small_edge.llama.constraint import LlamaConstraint
+    from mistral_small_edge.memory import MemoryPlan
 
     Offered = Tool | Callable[..., object]
 
@@ -58,6 +60,8 @@ class LLM:
         name: as the catalog or the file calls it.
         context_length: tokens one conversation can hold, answer included.
         default_sampling: what the model's publisher recommends.
+        memory: what was planned for it.
+        fingerprint: equal where the same seed and prompt give the same answer.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
 
@@ -68,8 +72,12 @@ class LLM:
         options: ModelOptions,
         dialect: Dialect,
         default_sampling: SamplingParams,
+        fingerprint: str,
+        memory: MemoryPlan,
     ) -> None:
         self.name = name
+        self.memory = memory
+        self.fingerprint = fingerprint
         self.context_length = options.context_length
         self.default_sampling = default_sampling
         self._model = model
@@ -106,12 +114,16 @@ class LLM:
         config = config or EngineConfig()
         file = resolve(model)
         header = read_header(file.path)
-        options = choose_options(header, probe_host(), config)
+        host = probe_host()
+        options = choose_options(header, host, config)
+        memory = plan_memory(header, host, options, force=config.force)
         loaded = load_model(file.path, options, on_progress)
         try:
             tokenizer = LlamaTokenizer(loaded)
             dialect = choose_dialect(file.path, header.chat_template, tokenizer)
-            return cls(file.name, loaded, options, dialect, file.sampling or SamplingParams())
+            sampling = file.sampling or SamplingParams()
+            mark = fingerprint(file.parts, options)
+            return cls(file.name, loaded, options, dialect, sampling, mark, memory)
         except BaseException:
             loaded.close()
             raise
@@ -133,6 +145,36 @@ class LLM:
         outputs = self._worker.submit(prompt, params, self._constraint(request))
         parser = self._dialect.parser(request)
         return Stream(self, outputs, parser, self.tokenizer.control_name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the model may be asked for by: its name, without its build too, and its family's."""
+        return (*dict.fromkeys((self.name, self.name.partition(":")[0], *self._dialect.family)),)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of plain text; nothing in it becomes a control token.
+
+        Raises:
+            EngineStopped: the model was closed.
+        """
+        with self._in_use():
+            return tuple(self.tokenizer.encode(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text that ids spell; control tokens spell nothing, bytes that are no text U+FFFD.
+
+        Raises:
+            InvalidRequest: an id that the vocabulary lacks.
+            EngineStopped: the model was closed.
+        """
+        with self._in_use():
+            for token in tokens:
+                if not 0 <= token < self.tokenizer.vocab_size:
+                    raise InvalidRequest(
+                        f"tokens has {token}; the vocabulary has {self.tokenizer.vocab_size}",
+                        "tokens",
+                    )
+            return b"".join(map(self.tokenizer.token_bytes, tokens)).decode("utf-8", "replace")
 
     def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
         """The ids that `stream` would have the model continue.

@@ -10,7 +10,7 @@ from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, EngineConfig
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
 from mistral_small_edge.host import Host, choose_threads
 from mistral_small_edge.llama.model import ModelOptions
-from mistral_small_edge.memory import check, choose_flash_attention, plan
+from mistral_small_edge.memory import MemoryPlan, check, choose_flash_attention, plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,17 +36,6 @@ def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> Mod
         prefill_chunk=config.prefill_chunk,
         wanted=config.flash_attention,
     )
-    if not config.force:
-        memory = plan(
-            header,
-            host,
-            context_length=context_length,
-            max_sequences=config.max_sequences,
-            kv_type=config.kv_type,
-            flash_attention=flash_attention,
-            prefill_chunk=config.prefill_chunk,
-        )
-        check(memory, host)
     return ModelOptions(
         context_length=context_length,
         max_sequences=config.max_sequences,
@@ -57,6 +46,28 @@ def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> Mod
         flash_attention=flash_attention,
         mlock=config.mlock,
     )
+
+
+def plan_memory(
+    header: ModelHeader, host: Host, options: ModelOptions, *, force: bool
+) -> MemoryPlan:
+    """What the model will take.
+
+    Raises:
+        NotEnoughMemory: this machine has not that much, and `force` is off.
+    """
+    memory = plan(
+        header,
+        host,
+        context_length=options.context_length,
+        max_sequences=options.max_sequences,
+        kv_type=options.kv_type,
+        flash_attention=options.flash_attention,
+        prefill_chunk=options.prefill_chunk,
+    )
+    if not force:
+        check(memory, host)
+    return memory
 
 
 def choose_dialect(path: Path, source: str | None, tokenizer: LlamaTokenizer) -> Dialect:
