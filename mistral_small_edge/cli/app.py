@@ -16,6 +16,7 @@ from mistral_small_edge.cli.bench import bench
 from mistral_small_edge.cli.chat import chat
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
+from mistral_small_edge.cli.serve import serve
 from mistral_small_edge.errors import EdgeError
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command()(ask)
 app.command()(bench)
 app.command()(chat)
 app.command()(download)
+app.command()(serve)
 app.add_typer(models, name="models")
 
 

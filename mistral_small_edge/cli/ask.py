@@ -16,7 +16,6 @@ from mistral_small_edge.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from mistral_small_edge.chat.deltas import ChatResponse
-    from mistral_small_edge.chat.tools import ToolCall
 
 _DEFAULTS = EngineConfig()
 
@@ -112,42 +111,13 @@ def _question(prompt: str | None, piped: str) -> str:
 
 
 def response_object(response: ChatResponse, model: str) -> dict[str, object]:
-    """The response in the shape of OpenAI's chat.completion, with our timings beside it."""
-    usage, timings = response.usage, response.timings
+    """The response in the shape of OpenAI's chat.completion, as the server gives it."""
+    from mistral_small_edge.server.wire_answer import choice_object, timings_object, usage_object
+
     return {
         "object": "chat.completion",
         "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": _message(response),
-                "finish_reason": response.finish_reason,
-            }
-        ],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        },
-        "timings": {
-            "queue_seconds": timings.queue_seconds,
-            "prompt_seconds": timings.prompt_seconds,
-            "decode_seconds": timings.decode_seconds,
-        },
+        "choices": [choice_object(0, response)],
+        "usage": usage_object([response.usage]),
+        "timings": timings_object([(response.usage, response.timings)]),
     }
-
-
-def _message(response: ChatResponse) -> dict[str, object]:
-    if not response.tool_calls:
-        return {"role": "assistant", "content": response.text}
-    return {
-        "role": "assistant",
-        "content": response.text or None,
-        "tool_calls": [_call(call) for call in response.tool_calls],
-    }
-
-
-def _call(call: ToolCall) -> dict[str, object]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function}

@@ -1,0 +1,166 @@
+"""`serve`: the model behind OpenAI's HTTP interface, on this machine."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral_small_edge.cli import console, failures, options
+from mistral_small_edge.cli.loading import route_log
+from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig, ServerConfig
+from mistral_small_edge.errors import EdgeError, InvalidRequest, readable_size
+
+if TYPE_CHECKING:
+    from mistral_small_edge.llm import LLM
+
+_ENGINE = EngineConfig()
+_SERVER = ServerConfig()
+_SLOTS = 4
+
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(help="0 takes any that is free.")]
+ApiKey = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="MISTRAL_SMALL_EDGE_API_KEY",
+        help="A key that clients must send; several may be given.",
+        show_default="none",
+    ),
+]
+ApiKeyFile = Annotated[Path | None, typer.Option(help="Keys, one a line.", show_default="none")]
+NoAuth = Annotated[
+    bool, typer.Option("--no-auth", help="Let anyone in who reaches an address of yours.")
+]
+Cors = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A web page's origin that may call, as https://example.org.", show_default="none"
+    ),
+]
+Alias = Annotated[
+    list[str] | None,
+    typer.Option(help="A further name that the model answers to.", show_default="none"),
+]
+Slots = Annotated[int, typer.Option(help="Answers computed at the same time.")]
+MaxQueue = Annotated[int, typer.Option(help="Requests that may wait for a slot.")]
+RequestTimeout = Annotated[
+    float | None, typer.Option(help="Seconds an answer may take.", show_default="no bound")
+]
+Lenient = Annotated[
+    bool, typer.Option("--lenient", help="Pass over fields that are not known, and say so.")
+]
+
+
+def serve(
+    model: options.Model = DEFAULT_MODEL,
+    host: Host = _SERVER.host,
+    port: Port = _SERVER.port,
+    api_key: ApiKey = None,
+    api_key_file: ApiKeyFile = None,
+    no_auth: NoAuth = False,
+    cors: Cors = None,
+    alias: Alias = None,
+    slots: Slots = _SLOTS,
+    max_queue: MaxQueue = _SERVER.max_queue,
+    request_timeout: RequestTimeout = _SERVER.request_timeout,
+    lenient: Lenient = _SERVER.lenient,
+    context: options.Context = _ENGINE.context_length,
+    threads: options.Threads = _ENGINE.threads,
+    gpu_layers: options.GpuLayers = _ENGINE.gpu_layers,
+    kv_type: options.KV = _ENGINE.kv_type,
+    flash_attention: options.Flash = _ENGINE.flash_attention,
+    mlock: options.Mlock = _ENGINE.mlock,
+    force: options.Force = _ENGINE.force,
+    verbose: options.Verbose = False,
+) -> None:
+    """Serve a model to programs that speak OpenAI's HTTP interface.
+
+    Ctrl-C or SIGTERM lets running answers finish, a second one does not.
+    """
+    keys = (*(api_key or ()), *_keys(api_key_file))
+    if not keys and not no_auth and not _is_loopback(host):
+        raise InvalidRequest(
+            f"{host} can be reached from elsewhere: give --api-key, or insist with --no-auth",
+            "--host",
+        )
+    config = ServerConfig(
+        host=host,
+        port=port,
+        api_keys=keys,
+        origins=tuple(cors or ()),
+        aliases=tuple(alias or ()),
+        max_queue=max_queue,
+        request_timeout=request_timeout,
+        lenient=lenient,
+    )
+    engine = EngineConfig(
+        context_length=context,
+        max_sequences=slots,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        kv_type=kv_type,
+        flash_attention=flash_attention,
+        mlock=mlock,
+        force=force,
+    )
+    route_log(verbose)
+    _run(model, engine, config)
+
+
+def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
+    from mistral_small_edge.server.app import create_app
+    from mistral_small_edge.server.loading import Loading
+    from mistral_small_edge.server.run import bind, new_server, url_of
+    from mistral_small_edge.store.catalog import resolve
+
+    resolve(model)  # a name that means nothing is not worth a server
+    with bind(config.host, config.port) as listening:
+        url = url_of(listening)
+        console.note(f"{url}  loading {model}")
+
+        def tell(end: LLM | EdgeError) -> None:
+            if isinstance(end, EdgeError):
+                console.failure(str(end), failures.hint_for(end))
+            else:
+                console.note(_ready(end, url, engine.max_sequences, bool(config.api_keys)))
+
+        loading = Loading(model, engine, tell)
+        try:
+            app = create_app(loading.future, engine.max_sequences, config)
+            new_server(app, config).run(sockets=[listening])
+        finally:
+            loading.stop()
+
+
+def _ready(llm: LLM, url: str, slots: int, has_key: bool) -> str:
+    key = ' -H "Authorization: Bearer $MISTRAL_SMALL_EDGE_API_KEY"' if has_key else ""
+    body = f'{{"model": "{llm.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return (
+        f"{url}  ready: {llm.name}, {slots} slots of {llm.context_length} tokens, "
+        f"{readable_size(llm.memory.total)} planned\n"
+        f"  curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def _keys(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path} cannot be read: {error}", "--api-key-file") from None
+    keys = [line.strip() for line in lines if line.strip()]
+    if not keys:
+        raise InvalidRequest(f"{path} holds no key", "--api-key-file")
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name: who knows who reaches it
+        return False

@@ -1,0 +1,40 @@
+"""Who is let in: as many requests as there are slots, and some that wait."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.errors import EngineOverloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Admission:
+    """Counts answers under way. Used on the event loop alone, so nothing needs a lock."""
+
+    def __init__(self, slots: int, max_queue: int) -> None:
+        self._slots = slots
+        self._max_queue = max_queue
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Answers that have no slot yet."""
+        return max(0, self.running - self._slots)
+
+    @contextmanager
+    def let_in(self, answers: int) -> Iterator[None]:
+        """Room for some answers, as long as the context lasts.
+
+        Raises:
+            EngineOverloaded: as many wait already as may.
+        """
+        if self.running + answers > self._slots + self._max_queue:
+            raise EngineOverloaded(self.waiting, retry_after=1 + self.waiting)
+        self.running += answers
+        try:
+            yield
+        finally:
+            self.running -= answers

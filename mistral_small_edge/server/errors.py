@@ -1,0 +1,90 @@
+"""How each error looks on the wire: OpenAI's JSON, a status, and when to come back.
+
+One table, error class to Face, searched along the class's ancestry; a test walks the exception tree
+and fails if a class has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_small_edge import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Status, OpenAI's `type` and `code`; seconds after which a repetition may go better."""
+
+    status: int
+    type: str
+    code: str | None = None
+    retry_after: int | None = None
+
+
+_REQUEST = "invalid_request_error"
+_SERVER = "server_error"
+
+FACES: Mapping[type[errors.EdgeError], Face] = {
+    errors.InvalidRequest: Face(400, _REQUEST, "invalid_value"),
+    errors.InvalidGrammar: Face(400, _REQUEST, "unsupported_grammar"),
+    errors.UnsupportedImage: Face(400, _REQUEST, "unsupported_image"),
+    errors.ContextLengthExceeded: Face(400, _REQUEST, "context_length_exceeded"),
+    errors.AnswerCutShort: Face(400, _REQUEST, "answer_cut_short"),
+    errors.ModelNotFound: Face(404, _REQUEST, "model_not_found"),
+    errors.ModelError: Face(503, _SERVER, "model_failed"),
+    errors.EngineLoading: Face(503, _SERVER, "model_loading"),
+    errors.EngineTimeout: Face(504, _SERVER, "timeout"),
+    errors.EngineOverloaded: Face(429, "rate_limit_error", "engine_overloaded"),
+    errors.EngineStopped: Face(503, _SERVER, "engine_stopped", retry_after=5),
+    errors.DecodeFailed: Face(500, _SERVER, "decode_failed"),
+}
+
+
+def face_of(error: errors.EdgeError) -> Face:
+    """The row for the error's class, or for the nearest ancestor that has one."""
+    for cls in type(error).__mro__:
+        if cls in FACES:
+            return FACES[cls]
+    return Face(500, _SERVER)
+
+
+def retry_after(error: errors.EdgeError) -> int | None:
+    """Seconds for the Retry-After header."""
+    own = getattr(error, "retry_after", None)
+    return own if isinstance(own, int) else face_of(error).retry_after
+
+
+def error_object(error: errors.EdgeError) -> dict[str, object]:
+    """The body, with the error's facts beside OpenAI's four fields."""
+    face = face_of(error)
+    param = "messages" if isinstance(error, errors.ContextLengthExceeded) else None
+    facts: dict[str, object] = {}
+    if isinstance(error, errors.ContextLengthExceeded):
+        facts = {"prompt_tokens": error.prompt_tokens, "limit": error.limit}
+    return wire_error(str(error), face.type, face.code, getattr(error, "param", param), **facts)
+
+
+def wire_error(
+    message: str,
+    kind: str,
+    code: str | None = None,
+    param: str | None = None,
+    **facts: object,
+) -> dict[str, object]:
+    """`{"error": {…}}` as OpenAI spells it."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **facts}}
+
+
+def validation_message(found: Sequence[Mapping[str, object]]) -> tuple[str, str | None]:
+    """What pydantic found first, as a sentence, and the field it is about."""
+    first = found[0]
+    location = first["loc"] if isinstance(first["loc"], tuple) else ()
+    path = ".".join(str(step) for step in location if step != "body")
+    if first["type"] == "json_invalid":
+        return "the body is not JSON", None
+    sentence = str(first["msg"])
+    return (f"{path}: {sentence}" if path else sentence), path or None

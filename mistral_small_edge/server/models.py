@@ -1,0 +1,111 @@
+"""`/v1/models`, `/health`, `/metrics`, `/tokenize`, `/detokenize`: everything but answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+
+from mistral_small_edge.chat.messages import ChatRequest
+from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.server.fields import Wire, refuse_unknown
+from mistral_small_edge.server.service import Service, service_of
+from mistral_small_edge.server.wire_messages import WireMessage, WireTool
+
+router = APIRouter(tags=["models"])
+_Service = Annotated[Service, Depends(service_of)]
+
+
+class TokenizeRequest(Wire):
+    """Text, or a conversation as its prompt would have it."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[WireMessage] | None = None
+    tools: list[WireTool] | None = None
+    add_generation_prompt: bool = True
+
+
+class DetokenizeRequest(Wire):
+    """Ids to be spelt."""
+
+    model: str | None = None
+    tokens: list[int]
+
+
+@router.get("/v1/models")
+@router.get("/api/v1/models", include_in_schema=False)
+def list_models(service: _Service) -> dict[str, object]:
+    """The model, under every name it answers to."""
+    return {"object": "list", "data": [_model(service, name) for name in service.names]}
+
+
+@router.get("/v1/models/{name:path}")
+@router.get("/api/v1/models/{name:path}", include_in_schema=False)
+def get_model(name: str, service: _Service) -> dict[str, object]:
+    """One name of the model."""
+    service.llm(name)
+    return _model(service, name)
+
+
+@router.get("/health")
+def health(service: _Service) -> JSONResponse:
+    """`ready` with 200; `loading` or `failed` with 503."""
+    body: dict[str, object] = {"status": service.status}
+    if service.failure is not None:
+        body["error"] = str(service.failure)
+    return JSONResponse(body, 200 if service.status == "ready" else 503)
+
+
+@router.get("/metrics")
+def metrics(service: _Service) -> Response:
+    """Figures for Prometheus."""
+    return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+@router.post("/tokenize")
+async def tokenize(body: TokenizeRequest, service: _Service) -> dict[str, object]:
+    """Ids of a text, or of a conversation's prompt."""
+    refuse_unknown(body, lenient=service.config.lenient)
+    llm = service.llm(body.model) if body.model is not None else service.model()
+    if (body.prompt is None) == (body.messages is None):
+        raise InvalidRequest("give either prompt or messages", "prompt")
+    if body.prompt is not None:
+        ids = await asyncio.to_thread(llm.encode, body.prompt)
+    else:
+        if (
+            not body.add_generation_prompt
+            and body.messages
+            and body.messages[-1].role != "assistant"
+        ):
+            raise InvalidRequest(
+                "this format ends a question without a mark of its own: add_generation_prompt "
+                "cannot be false",
+                "add_generation_prompt",
+            )
+        request = ChatRequest(
+            tuple(message.value() for message in body.messages or ()),
+            tools=tuple(tool.value() for tool in body.tools or ()),
+        )
+        ids = await asyncio.to_thread(llm.prompt_tokens, request)
+    return {"tokens": list(ids), "count": len(ids), "max_model_len": llm.context_length}
+
+
+@router.post("/detokenize")
+async def detokenize(body: DetokenizeRequest, service: _Service) -> dict[str, object]:
+    """The text that ids spell; control tokens spell nothing."""
+    refuse_unknown(body, lenient=service.config.lenient)
+    llm = service.llm(body.model) if body.model is not None else service.model()
+    return {"prompt": await asyncio.to_thread(llm.decode, body.tokens)}
+
+
+def _model(service: Service, name: str) -> dict[str, object]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "mistral-small-edge",
+        "max_model_len": service.model().context_length,
+    }

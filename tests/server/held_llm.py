@@ -1,0 +1,67 @@
+"""A model whose answers wait until they are let go: a slow machine without the waiting."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mistral_small_edge.chat.deltas import Delta
+    from mistral_small_edge.chat.messages import ChatRequest
+    from mistral_small_edge.llm import LLM, Stream
+
+
+class HeldLLM:
+    """Stands for `llm`; its streams give nothing before `release`, unless they are closed."""
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        self._streams: list[HeldStream] = []
+        self._released = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._llm, name)
+
+    def as_llm(self) -> LLM:
+        """For those who ask for the real one."""
+        return cast("LLM", self)
+
+    def stream(self, request: ChatRequest) -> HeldStream:
+        """A stream that waits."""
+        stream = HeldStream(self._llm.stream(request))
+        self._streams.append(stream)
+        if self._released:
+            stream.go()
+        return stream
+
+    def release(self) -> None:
+        """Let every stream go, also those to come."""
+        self._released = True
+        for stream in self._streams:
+            stream.go()
+
+
+class HeldStream:
+    """A stream behind a gate."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._gate = threading.Event()
+
+    def go(self) -> None:
+        """Open the gate."""
+        self._gate.set()
+
+    def __iter__(self) -> Iterator[Delta]:
+        return self
+
+    def __next__(self) -> Delta:
+        self._gate.wait()
+        return next(self._stream)
+
+    def close(self) -> None:
+        """Give up the answer."""
+        self._stream.close()
+        self.go()
