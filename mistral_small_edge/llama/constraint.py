@@ -31,6 +31,7 @@ _LIMITS = LLParserLimits(
     max_grammar_size=200_000,
     verbose_errors=False,
 )
+_LONGEST = 2_000_000  # characters of a grammar
 _KEPT = 8  # compiled grammars; what their copies learn of the lexer stays with them
 _SILENT = 0
 
@@ -41,6 +42,7 @@ def validate(source: str) -> None:
     Raises:
         ValueError: it can be enforced over no vocabulary; the text says why.
     """
+    _refuse_longest(source)
     wrong, messages = LLMatcher.validate_grammar_with_warnings(source, limits=_LIMITS)
     if wrong:
         raise ValueError(messages[0].strip())
@@ -76,6 +78,7 @@ class GrammarCompiler:
         )
 
     def _new(self, source: str) -> LLMatcher:
+        _refuse_longest(source)
         matcher = LLMatcher(self._tokenizer, source, log_level=_SILENT, limits=_LIMITS)
         if matcher.is_error():
             raise ValueError(_reason(matcher))
@@ -167,6 +170,11 @@ class LlamaConstraint:
         assert self._matcher is not None  # noqa: S101 - both callers have looked
         if self._matcher.is_error():
             raise InvalidGrammar(_reason(self._matcher), "response_format")
+
+
+def _refuse_longest(source: str) -> None:
+    if len(source) > _LONGEST:
+        raise ValueError(f"it has {len(source)} characters; at most {_LONGEST} are taken")
 
 
 def _reason(matcher: LLMatcher) -> str:

@@ -15,14 +15,14 @@ class Admission:
     """Counts answers under way. Used on the event loop alone, so nothing needs a lock."""
 
     def __init__(self, slots: int, max_queue: int) -> None:
-        self._slots = slots
+        self.slots = slots
         self._max_queue = max_queue
         self.running = 0
 
     @property
     def waiting(self) -> int:
         """Answers that have no slot yet."""
-        return max(0, self.running - self._slots)
+        return max(0, self.running - self.slots)
 
     @contextmanager
     def let_in(self, answers: int) -> Iterator[None]:
@@ -31,7 +31,7 @@ class Admission:
         Raises:
             EngineOverloaded: as many wait already as may.
         """
-        if self.running + answers > self._slots + self._max_queue:
+        if self.running + answers > self.slots + self._max_queue:
             raise EngineOverloaded(self.waiting, retry_after=1 + self.waiting)
         self.running += answers
         try:

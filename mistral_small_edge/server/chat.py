@@ -40,7 +40,7 @@ async def chat_completions(
     """Answer a conversation."""
     ignored = refuse_unknown(body, lenient=service.config.lenient)
     llm = service.llm(body.model)
-    asked = answers(body, llm.default_sampling)
+    asked = answers(body, llm.default_sampling, service.admission.slots)
     head = Head(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), body.model, llm.fingerprint)
     headers = {"X-Ignored-Fields": ", ".join(ignored)} if ignored else {}
     with ExitStack() as held:

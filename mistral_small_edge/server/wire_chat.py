@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.sampling_params import SamplingParams
 
-MAX_CHOICES = 128
+MAX_MESSAGES = 10_000
+MAX_TOOLS = 256
 
 
 class StreamOptions(Wire):
@@ -37,7 +38,7 @@ class ChatCompletionRequest(Wire):
     """`POST /v1/chat/completions`: OpenAI's fields, Mistral's, and llama.cpp's samplers."""
 
     model: str
-    messages: list[WireMessage]
+    messages: list[WireMessage] = Field(max_length=MAX_MESSAGES)
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -52,11 +53,11 @@ class ChatCompletionRequest(Wire):
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    n: int | None = Field(default=None, ge=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: WireFormat | None = None
-    tools: list[WireTool] | None = None
+    tools: list[WireTool] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_choice: WireToolChoice | None = None
     parallel_tool_calls: bool | None = None
     user: str | None = None
@@ -73,7 +74,7 @@ class Answers:
     logprobs: bool
 
 
-def answers(wire: ChatCompletionRequest, defaults: SamplingParams) -> Answers:
+def answers(wire: ChatCompletionRequest, defaults: SamplingParams, slots: int) -> Answers:
     """What a request asks for; `defaults` are the model's own.
 
     Raises:
@@ -81,6 +82,8 @@ def answers(wire: ChatCompletionRequest, defaults: SamplingParams) -> Answers:
     """
     if wire.stream_options is not None and not wire.stream:
         raise InvalidRequest("stream_options needs stream: true", "stream_options")
+    if wire.n is not None and wire.n > slots:
+        raise InvalidRequest(f"n is {wire.n}; this server has {slots} slots", "n")
     if not wire.messages:
         raise InvalidRequest("messages is empty; at least one is needed", "messages")
     sampling = _sampling(wire, defaults)

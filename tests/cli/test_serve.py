@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -141,3 +141,18 @@ def test_a_model_that_fails_to_load_is_told_here_and_at_the_door(tmp_path: Path)
         assert httpx2.get(f"{url}/health").json()["status"] == "failed"
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_second_signal_waits_for_nobody(model: Path) -> None:
+    patient = ENDLESS | {"n": 4, "max_tokens": 1000}
+    with started("--model", str(model), "--context", "1024") as (process, url):
+        answers = [
+            httpx2.stream("POST", f"{url}/v1/chat/completions", json=patient) for _ in range(6)
+        ]
+        with ExitStack() as held:
+            lines = [held.enter_context(answer).iter_lines() for answer in answers]
+            for some in lines:
+                next(some)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0

@@ -237,6 +237,7 @@ def test_a_beginning_is_part_of_what_is_held_to_the_shape(llm: LLM) -> None:
         (JsonSchema({"x-guidance": {"lenient": True}}), "x-guidance"),
         (JsonSchema({"const": "a\0b"}), "control character"),
         (JsonSchema(False), "false"),
+        (JsonSchema({"enum": ["x" * 100] * 30_000}), "characters"),
         (Regex("(?=a)b"), "look-around"),
         (Regex("a" * 10 + "("), "unclosed group"),
         (LarkGrammar("start: ("), "response_format"),
