@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COMMANDS = ("scripts/setup", "scripts/try", "scripts/test", "scripts/check", ".ci/run")
+COMMANDS = (
+    *("scripts/setup", "scripts/try", "scripts/test", "scripts/check", ".ci/run"),
+    "scripts/train_toy",
+)
 
 
 @pytest.fixture
