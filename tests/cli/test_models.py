@@ -139,7 +139,12 @@ def test_verify_finds_a_flipped_byte_and_the_file_is_fetched_again(machine: Mach
     done = machine.run("models", "verify")
     assert done.returncode == 1
     verdicts = set(done.stdout.splitlines())
-    assert verdicts == {f"{MODEL}: damaged", f"{OTHER}: sound", "demo:Q4_1: sound"}
+    assert verdicts == {
+        f"{MODEL}: damaged",
+        f"{OTHER}: sound",
+        "demo:Q4_1: sound",
+        "toy:f16: sound",
+    }
     assert f"Fetch it again: mistral-small-edge download {MODEL}" in done.stderr
     assert not path.is_symlink()
     assert [each.name for each in machine.files() if each.suffix == ".damaged"] != []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,6 @@ from mistral_small_edge.errors import (
 from mistral_small_edge.store.cache import survey
 from mistral_small_edge.store.catalog import Catalog, resolve
 from mistral_small_edge.store.source import HubFile, PackageFile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PUBLISHED = Catalog.load()
 ENTRY = """
@@ -82,8 +80,8 @@ def test_every_published_file_is_named_after_its_quant() -> None:
     for entry in PUBLISHED.entries:
         for build in entry.builds:
             for location in build.locations:
-                assert isinstance(location, HubFile | PackageFile)
-                assert location.filename.endswith((f"-{build.quant}.gguf", f".{build.quant}.gguf"))
+                name = location.name if isinstance(location, Path) else location.filename
+                assert name.endswith((f"-{build.quant}.gguf", f".{build.quant}.gguf"))
 
 
 def test_round_figures_are_marked() -> None:
@@ -110,7 +108,7 @@ def test_an_unknown_quant_lists_those_that_exist() -> None:
 def test_an_unknown_name_lists_the_names(name: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         PUBLISHED.find(name)
-    assert caught.value.known == ("mistral-small-3.2", "demo")
+    assert caught.value.known == ("mistral-small-3.2", "demo", "toy")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +229,16 @@ def test_a_model_may_lie_beside_the_data_file(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"GGUF")
     assert resolve("tiny", catalog=ours).path == file
+
+
+def test_the_toy_comes_with_the_program_as_it_was_published() -> None:
+    entry = next(entry for entry in PUBLISHED.entries if entry.name == "toy")
+    assert entry.projector is not None
+    for build in (*entry.builds, entry.projector):
+        (path,) = build.locations
+        assert isinstance(path, Path)
+        content = path.read_bytes()
+        assert (len(content), sha256(content).hexdigest()) == (build.size, build.sha256)
 
 
 def test_the_published_demo_names_its_package() -> None:
