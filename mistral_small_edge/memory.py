@@ -23,6 +23,7 @@ _LANE_STEP = 256  # rows; llama.cpp rounds a sequence's lane up to a multiple
 _FLOAT = 4
 _BLOCK = 32  # numbers that a quantized KV type stores together
 _BLOCK_BYTES: dict[KVType, int] = {"f16": 64, "q8_0": 34, "q4_0": 18}
+_SCORED_ROWS = 16  # of a prompt whose tokens' probabilities are wanted, as the engine cuts it
 _FLASH_TILE = 64  # rows and columns a thread works on at a time
 
 # Measured: Python with everything imported and llama.cpp started; a token's name, piece and merges.
@@ -78,7 +79,7 @@ def plan(
     compute = rows * _row_bytes(header, lane, flash_attention)
     if flash_attention:
         compute += choose_threads(host) * _flash_scratch_bytes(header)
-    compute += max_sequences * header.vocab_size * _FLOAT  # logits
+    compute += max(max_sequences, _SCORED_ROWS) * header.vocab_size * _FLOAT  # logits
     return MemoryPlan(
         weights=header.parameter_bytes,
         kv=max_sequences * lane * kv_bytes_per_token(header, kv_type),

@@ -39,6 +39,7 @@ class SamplingParams:
         max_tokens: tokens the answer may have; None means what the context holds.
         top_logprobs: None for no log probabilities, else how many alternatives (0..20) beside
             the chosen token's own.
+        prompt_logprobs: the same for the prompt's own tokens, in place of reusing what is computed.
         ignore_eos: go on after the model has said that it is done (benchmarks).
     """
 
@@ -54,6 +55,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     top_logprobs: int | None = None
+    prompt_logprobs: int | None = None
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class SamplingParams:
             _in_range("max_tokens", self.max_tokens, 1, 2**31 - 1)
         if self.top_logprobs is not None:
             _in_range("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
+        if self.prompt_logprobs is not None:
+            _in_range("prompt_logprobs", self.prompt_logprobs, 0, MAX_TOP_LOGPROBS)
         _check_stop(self.stop)
 
     @property

@@ -133,6 +133,13 @@ class FakeRunner:
                 self.logits[at - 1] = next_token(lane)
         return tuple(rows)
 
+    def score(self, row: int, token: int, top: int) -> Sampled:
+        (chunk,) = self.batches[-1]
+        assert chunk.score, "nobody asked for these rows"
+        likeliest = next_token(self.lanes[chunk.slot][: chunk.start + row + 1])
+        best = (TokenScore(likeliest, -0.25),) if top else ()
+        return Sampled(token, TokenScore(token, -1.0 * (row + chunk.start)), best)
+
     def truncate(self, slot: int, length: int) -> None:
         assert self.keeps_rows or length == 0, "there are no rows to keep"
         assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"

@@ -45,6 +45,13 @@ class TokenLogprob(Alternative):
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """The prompt's next tokens with their log probabilities; its first one has none."""
+
+    tokens: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     """More of the answer; `logprobs` has its tokens if they were asked for."""
 
@@ -94,7 +101,7 @@ class Finish:
     timings: Timings
 
 
-Delta = Progress | TextDelta | ToolCallDelta | Finish
+Delta = Progress | PromptLogprobs | TextDelta | ToolCallDelta | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,7 @@ class ChatResponse:
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     earlier: tuple[Message, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
 
     @property
     def message(self) -> Message:
@@ -128,6 +136,7 @@ def collect(deltas: Iterable[Delta]) -> ChatResponse:
     text: list[str] = []
     logprobs: list[TokenLogprob] = []
     calls: list[ToolCall] = []
+    prompt: list[TokenLogprob] = []
     for delta in deltas:
         match delta:
             case TextDelta():
@@ -135,6 +144,8 @@ def collect(deltas: Iterable[Delta]) -> ChatResponse:
                 logprobs.extend(delta.logprobs)
             case ToolCallDelta():
                 _add(delta, calls)
+            case PromptLogprobs():
+                prompt.extend(delta.tokens)
             case Finish():
                 return ChatResponse(
                     "".join(text),
@@ -143,6 +154,7 @@ def collect(deltas: Iterable[Delta]) -> ChatResponse:
                     delta.timings,
                     tuple(logprobs),
                     tuple(calls),
+                    prompt_logprobs=tuple(prompt),
                 )
             case Progress():
                 pass

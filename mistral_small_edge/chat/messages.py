@@ -98,6 +98,17 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class TextRequest:
+    """Text, or the ids of it, to be gone on with: no turns, no marks but those among the ids.
+
+    `sampling` None takes what the model's publisher recommends.
+    """
+
+    prompt: str | tuple[int, ...]
+    sampling: SamplingParams | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A conversation to be continued by the model.
 

@@ -26,17 +26,23 @@ class RowClasses:
     max_repeatable_rows: int = 3
 
 
+# A scored chunk keeps the logits of all its rows: 8 MB of them at 131,072 ids.
+SCORED_ROWS = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive tokens of one slot, the first of them at row `start`.
 
-    `sample`: the logits after the last token are wanted.
+    `sample`: the logits after the last token are wanted. `score`: those after every one; such a
+    chunk has at most SCORED_ROWS tokens and a batch of its own, so token i is row i of the batch.
     """
 
     slot: int
     start: int
     tokens: tuple[int, ...]
     sample: bool
+    score: bool = False
 
 
 Batch = tuple[Chunk, ...]
@@ -152,6 +158,9 @@ class ModelRunner(Protocol):
         Raises:
             DecodeFailed: nothing of the batch may be relied on; its slots are to be emptied.
         """
+
+    def score(self, row: int, token: int, top: int) -> Sampled:
+        """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""

@@ -16,6 +16,7 @@ from mistral_small_edge.engine.outputs import (
     FinishReason,
     Output,
     PromptProgress,
+    PromptScores,
     ScoredPiece,
     ScoredToken,
     TextOutput,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.engine.backend import (
         Batch,
+        Chunk,
         Constraint,
         ModelRunner,
         Sampled,
@@ -156,8 +158,16 @@ class Engine:
             self.scheduler.computed(sequence, chunk)
             if prefill:
                 self._report_progress(sequence)
+            if chunk.score:
+                self._score(sequence, chunk)
             if chunk.sample:
                 self._sample(sequence, next(rows))
+
+    def _score(self, sequence: Sequence, chunk: Chunk) -> None:
+        top = sequence.params.prompt_logprobs or 0
+        following = sequence.prompt[chunk.start + 1 : chunk.start + 1 + len(chunk.tokens)]
+        scores = (self._runner.score(row, token, top) for row, token in enumerate(following))
+        self._emit(sequence, PromptScores(tuple(map(self._scored, scores))))
 
     def _sample(self, sequence: Sequence, row: int) -> None:
         assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch

@@ -47,6 +47,13 @@ class ScoredToken:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptScores:
+    """Scores of the prompt's next tokens, in order; its first one has none."""
+
+    scored: tuple[ScoredToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextOutput:
     """Whole characters, never part of a stop string; the tokens they came from if scored."""
 
@@ -81,4 +88,4 @@ class Failed:
     error: EdgeError
 
 
-Output = PromptProgress | TextOutput | ControlOutput | Finished | Failed
+Output = PromptProgress | PromptScores | TextOutput | ControlOutput | Finished | Failed

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import Batch, Chunk, RowClasses
+from mistral_small_edge.engine.backend import SCORED_ROWS, Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 
@@ -111,8 +111,9 @@ class Scheduler:
         prompt = sequence.prompt
         # A chunk below min_prefill_rows is of another class: compute some rows again.
         most = max(0, len(prompt) - self._rows.min_prefill_rows)
+        reuse = self._reuse and sequence.params.prompt_logprobs is None  # a score needs its row
         allocation = self._cache.allocate(
-            prompt, limit=most if self._reuse else 0, exact=sequence.params.repeatable
+            prompt, limit=most if reuse else 0, exact=sequence.params.repeatable
         )
         if allocation is None:
             return False
@@ -123,12 +124,16 @@ class Scheduler:
 
     def _chunk_of(self, sequence: Sequence) -> Chunk:
         start = sequence.num_computed
-        size = 1 if sequence.status is SequenceStatus.DECODE else self._prefill_size(sequence)
+        prefill = sequence.status is SequenceStatus.PREFILL
+        size = self._prefill_size(sequence) if prefill else 1
         tokens = tuple(sequence.tokens[start : start + size])
-        return Chunk(sequence.slot, start, tokens, start + size == len(sequence.tokens))
+        score = prefill and sequence.params.prompt_logprobs is not None
+        return Chunk(sequence.slot, start, tokens, start + size == len(sequence.tokens), score)
 
     def _prefill_size(self, sequence: Sequence) -> int:
         remaining = sequence.remaining_prompt
+        if sequence.params.prompt_logprobs is not None:
+            return min(remaining, SCORED_ROWS)
         size = min(remaining, self.chunk_size.size)
         left = remaining - size
         # A chunk is at least twice min_prefill_rows, so what this takes away leaves enough.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as lib
 
-from mistral_small_edge.engine.backend import RowClasses
+from mistral_small_edge.engine.backend import SCORED_ROWS, RowClasses
 from mistral_small_edge.errors import ModelLoadFailed
 from mistral_small_edge.llama.log import capture_errors, redirect
 
@@ -56,7 +56,12 @@ class ModelOptions:
     def batch_rows(self) -> int:
         """The most rows the engine puts into one batch."""
         smallest_chunk = 2 * self.row_classes.min_prefill_rows
-        return max(self.prefill_chunk, smallest_chunk, self.max_sequences)
+        return max(self.prefill_chunk, smallest_chunk, self.max_sequences, SCORED_ROWS)
+
+    @property
+    def output_rows(self) -> int:
+        """The most rows of a batch whose logits are wanted: one a sequence, or a scored chunk."""
+        return max(self.max_sequences, SCORED_ROWS)
 
 
 class Model:
@@ -162,9 +167,8 @@ def _context_params(options: ModelOptions) -> Any:
     params.n_ctx = options.context_length * options.max_sequences
     params.n_seq_max = options.max_sequences
     params.n_batch = params.n_ubatch = options.batch_rows
-    # Logits are wanted of one row a sequence: at 131k ids the default, one for every row of a
-    # batch, takes 256 MiB.
-    params.n_outputs_max = options.max_sequences
+    # At 131k ids the default, logits of every row of a batch, takes 256 MiB.
+    params.n_outputs_max = options.output_rows
     params.n_threads = params.n_threads_batch = options.threads
     params.flash_attn_type = (
         lib.LLAMA_FLASH_ATTN_TYPE_ENABLED

@@ -12,10 +12,10 @@ import numpy as np
 from llama_cpp import llama_cpp as lib
 
 from mistral_small_edge.errors import DecodeFailed
-from mistral_small_edge.llama.sampler import LlamaSampler
+from mistral_small_edge.llama.sampler import LlamaSampler, score_row
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Batch, Constraint, RowClasses
+    from mistral_small_edge.engine.backend import Batch, Constraint, RowClasses, Sampled
     from mistral_small_edge.llama.model import Model, ModelOptions
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -42,6 +42,10 @@ class LlamaRunner:
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
         return rows
+
+    def score(self, row: int, token: int, top: int) -> Sampled:
+        """How likely `token` was at `row`, and the likeliest ones."""
+        return score_row(self._context, row, self._vocab_size, token, top)
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after."""
@@ -85,7 +89,7 @@ class _Batch:
             self._token[at:end] = chunk.tokens
             self._pos[at:end] = np.arange(chunk.start, chunk.start + len(chunk.tokens))
             self._slot[at:end] = chunk.slot
-            self._logits[at:end] = 0
+            self._logits[at:end] = chunk.score
             if chunk.sample:
                 self._logits[end - 1] = 1
                 rows.append(end - 1)

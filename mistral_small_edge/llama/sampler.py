@@ -79,7 +79,10 @@ class LlamaSampler:
     def _draw_from(self, row: int, allowed: bytes) -> int:
         bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
         ids = np.flatnonzero(bits[: self._vocab_size])
-        token = int(ids[0]) if len(ids) == 1 else self._choose(ids, self._logits(row)[ids])
+        if len(ids) == 1:
+            token = int(ids[0])
+        else:
+            token = self._choose(ids, _logits(self._context, row, self._vocab_size)[ids])
         lib.llama_sampler_accept(self._chain, token)
         return token
 
@@ -96,14 +99,20 @@ class LlamaSampler:
         lib.llama_sampler_apply(self._chain, ctypes.byref(array))
         return int(array.data[array.selected].id)
 
-    def _logits(self, row: int) -> NDArray[np.float32]:
-        pointer = lib.llama_get_logits_ith(self._context, row)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocab_size,))
-
     def _with_scores(self, token: int, row: int) -> Sampled:
         if self._top_logprobs is None:
             return Sampled(token)
-        return _scored(token, self._logits(row), self._top_logprobs)
+        return score_row(self._context, row, self._vocab_size, token, self._top_logprobs)
+
+
+def score_row(context: Any, row: int, vocab_size: int, token: int, top: int) -> Sampled:
+    """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
+    return _scored(token, _logits(context, row, vocab_size), top)
+
+
+def _logits(context: Any, row: int, vocab_size: int) -> NDArray[np.float32]:
+    pointer = lib.llama_get_logits_ith(context, row)
+    return np.ctypeslib.as_array(pointer, shape=(vocab_size,))
 
 
 def _bias(vocab_size: int, biases: Mapping[int, float]) -> Any:

@@ -19,7 +19,8 @@ from mistral_small_edge.chat.deltas import (
     ChatResponse,
     collect,
 )
-from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.messages import ChatRequest, Message, TextRequest
+from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
@@ -128,8 +129,8 @@ class LLM:
             loaded.close()
             raise
 
-    def stream(self, request: ChatRequest) -> Stream:
-        """Begin to answer.
+    def stream(self, request: ChatRequest | TextRequest) -> Stream:
+        """Begin to answer, or to go on with a text.
 
         Returns:
             The answer's deltas as they come. Close it to give up, also while the prompt is read.
@@ -143,7 +144,8 @@ class LLM:
         prompt = self.prompt_tokens(request)
         params = request.sampling or self.default_sampling
         outputs = self._worker.submit(prompt, params, self._constraint(request))
-        parser = self._dialect.parser(request)
+        chat = request if isinstance(request, ChatRequest) else None
+        parser = PlainParser() if chat is None else self._dialect.parser(chat)
         return Stream(self, outputs, parser, self.tokenizer.control_name)
 
     @property
@@ -167,23 +169,26 @@ class LLM:
             InvalidRequest: an id that the vocabulary lacks.
             EngineStopped: the model was closed.
         """
+        self._check_ids(tokens, "tokens")
         with self._in_use():
-            for token in tokens:
-                if not 0 <= token < self.tokenizer.vocab_size:
-                    raise InvalidRequest(
-                        f"tokens has {token}; the vocabulary has {self.tokenizer.vocab_size}",
-                        "tokens",
-                    )
             return b"".join(map(self.tokenizer.token_bytes, tokens)).decode("utf-8", "replace")
 
-    def prompt_tokens(self, request: ChatRequest) -> tuple[int, ...]:
+    def prompt_tokens(self, request: ChatRequest | TextRequest) -> tuple[int, ...]:
         """The ids that `stream` would have the model continue.
 
         Raises:
             InvalidRequest: the model's template refuses the messages.
             EngineStopped: the model was closed.
         """
-        chunks = self._dialect.render(request)
+        if isinstance(request, TextRequest):
+            chunks: tuple[Chunk, ...] = ()
+            if isinstance(request.prompt, tuple):
+                self._check_ids(request.prompt, "prompt")
+                return request.prompt
+            if request.prompt:
+                chunks = (Text(request.prompt),)
+        else:
+            chunks = self._dialect.render(request)
         with self._in_use():
             return self._encode(chunks)
 
@@ -224,7 +229,7 @@ class LLM:
             constraint.accept(token)
         return tuple(seconds)
 
-    def answer(self, request: ChatRequest) -> ChatResponse:
+    def answer(self, request: ChatRequest | TextRequest) -> ChatResponse:
         """The whole answer, once it is there.
 
         Raises:
@@ -334,7 +339,16 @@ class LLM:
                 raise EngineStopped
             yield
 
-    def _constraint(self, request: ChatRequest) -> LlamaConstraint | None:
+    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
+        for token in tokens:
+            if not 0 <= token < self.tokenizer.vocab_size:
+                raise InvalidRequest(
+                    f"{param} has {token}; the vocabulary has {self.tokenizer.vocab_size}", param
+                )
+
+    def _constraint(self, request: ChatRequest | TextRequest) -> LlamaConstraint | None:
+        if not isinstance(request, ChatRequest):
+            return None
         rules = self._dialect.rules(request)
         if rules is None:
             return None

@@ -12,6 +12,7 @@ from mistral_small_edge.chat.deltas import (
     Delta,
     Finish,
     Progress,
+    PromptLogprobs,
     TextDelta,
     Timings,
     TokenLogprob,
@@ -24,6 +25,7 @@ from mistral_small_edge.engine.outputs import (
     FinishReason,
     Output,
     PromptProgress,
+    PromptScores,
     TextOutput,
 )
 
@@ -72,6 +74,8 @@ class Stream:
         match output:
             case PromptProgress():
                 yield Progress(output.processed, output.total, output.cached)
+            case PromptScores():
+                yield PromptLogprobs(tuple(map(_logprob, output.scored)))
             case TextOutput():
                 logprobs = tuple(map(_logprob, output.scored))
                 for delta in self._parser.feed(Text(output.text)):
