@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from mistral_small_edge.errors import EdgeError
-from mistral_small_edge.server import chat, models
+from mistral_small_edge.server import chat, completions, models
 from mistral_small_edge.server.errors import (
     error_object,
     face_of,
@@ -44,6 +44,7 @@ def create_app(loading: Future[LLM], slots: int, config: ServerConfig) -> FastAP
     app = FastAPI(title="Mistral Small Edge", version=version("mistral-small-edge"))
     service = app.state.service = Service(loading, slots, config)
     app.include_router(chat.router)
+    app.include_router(completions.router)
     app.include_router(models.router)
     app.add_exception_handler(EdgeError, _edge_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -20,8 +20,8 @@ class Wire(BaseModel):
     )
 
 
-def refuse_unknown(wire: Wire, *, lenient: bool) -> list[str]:
-    """The fields that are passed over: none, unless `lenient`.
+def refuse_unknown(wire: Wire, *, lenient: bool) -> dict[str, str]:
+    """A header that names the fields that are passed over: none are, unless `lenient`.
 
     Raises:
         InvalidRequest: there is one.
@@ -29,7 +29,7 @@ def refuse_unknown(wire: Wire, *, lenient: bool) -> list[str]:
     found = list(unknown(wire))
     if found and not lenient:
         raise InvalidRequest(f"{found[0]} is not a field that this server knows", found[0])
-    return found
+    return {"X-Ignored-Fields": ", ".join(found)} if found else {}
 
 
 def unknown(wire: Wire, path: str = "") -> Iterator[str]:

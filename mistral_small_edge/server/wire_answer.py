@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mistral_small_edge.chat.deltas import Finish, TextDelta, ToolCallDelta
 
@@ -25,7 +27,13 @@ class Head:
     model: str
     fingerprint: str
 
-    def _object(self, kind: str) -> JSONObject:
+    @classmethod
+    def new(cls, prefix: str, model: str, fingerprint: str) -> Self:
+        """A head with an id of its own."""
+        return cls(f"{prefix}-{uuid.uuid4().hex}", int(time.time()), model, fingerprint)
+
+    def frame(self, kind: str) -> JSONObject:
+        """An object of that kind, without its choices."""
         return {
             "id": self.id,
             "object": kind,
@@ -36,7 +44,7 @@ class Head:
 
     def completion(self, responses: Sequence[ChatResponse], logprobs: bool) -> JSONObject:
         """The whole answer: a choice for each response."""
-        return self._object("chat.completion") | {
+        return self.frame("chat.completion") | {
             "choices": [choice_object(*each, logprobs=logprobs) for each in enumerate(responses)],
             "usage": usage_object([response.usage for response in responses]),
             "timings": timings_object(
@@ -49,11 +57,11 @@ class Head:
     ) -> JSONObject:
         """A piece of choice number `index`."""
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._object("chat.completion.chunk") | {"choices": [choice]}
+        return self.frame("chat.completion.chunk") | {"choices": [choice]}
 
     def last_chunk(self, ends: Sequence[Finish]) -> JSONObject:
         """What a stream ends with if usage was asked for: no choice, the tokens of all."""
-        return self._object("chat.completion.chunk") | {
+        return self.frame("chat.completion.chunk") | {
             "choices": [],
             "usage": usage_object([end.usage for end in ends]),
             "timings": timings_object([(end.usage, end.timings) for end in ends]),
