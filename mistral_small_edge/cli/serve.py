@@ -138,9 +138,10 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
 
 def _ready(llm: LLM, url: str, slots: int, has_key: bool) -> str:
     key = ' -H "Authorization: Bearer $MISTRAL_SMALL_EDGE_API_KEY"' if has_key else ""
-    body = f'{{"model": "{llm.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    name = llm.names[0]
+    body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
-        f"{url}  ready: {llm.name}, {slots} slots of {llm.context_length} tokens, "
+        f"{url}  ready: {name}, {slots} slots of {llm.context_length} tokens, "
         f"{readable_size(llm.memory.total)} planned\n"
         f"  curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
     )

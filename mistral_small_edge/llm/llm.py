@@ -12,6 +12,7 @@ import time
 import weakref
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
@@ -38,6 +39,7 @@ from mistral_small_edge.llm.setup import choose_dialect, choose_options, plan_me
 from mistral_small_edge.llm.stream import Stream
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
+from mistral_small_edge.store.source import HUB_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +60,7 @@ class LLM:
     """A model in memory. Make it with `load`, close it when done (or use `with`).
 
     Attributes:
-        name: as the catalog or the file calls it.
+        name: as the catalog calls it, or the path of a file of one's own.
         context_length: tokens one conversation can hold, answer included.
         default_sampling: what the model's publisher recommends.
         memory: what was planned for it.
@@ -150,8 +152,14 @@ class LLM:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the model may be asked for by: its name, without its build too, and its family's."""
-        return (*dict.fromkeys((self.name, self.name.partition(":")[0], *self._dialect.family)),)
+        """What the model may be asked for by: its name, without its build too, and its family's.
+
+        A file of one's own is called as the file is, without the way to it.
+        """
+        own = self.name
+        if own.lower().endswith(".gguf") and not own.startswith(HUB_PREFIX):
+            own = PurePath(own).stem
+        return (*dict.fromkeys((own, own.partition(":")[0], *self._dialect.family)),)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of plain text; nothing in it becomes a control token.

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from mistral_small_edge.errors import EdgeError
 from mistral_small_edge.server import chat, completions, models
 from mistral_small_edge.server.errors import (
+    ERROR_RESPONSES,
     error_object,
     face_of,
     retry_after,
@@ -41,7 +42,9 @@ def create_app(loading: Future[LLM], slots: int, config: ServerConfig) -> FastAP
         loading: the model, or the promise of it; the app serves /health meanwhile.
         slots: answers that the model computes at the same time.
     """
-    app = FastAPI(title="Mistral Small Edge", version=version("mistral-small-edge"))
+    app = FastAPI(
+        title="Mistral Small Edge", version=version("mistral-small-edge"), responses=ERROR_RESPONSES
+    )
     service = app.state.service = Service(loading, slots, config)
     app.include_router(chat.router)
     app.include_router(completions.router)

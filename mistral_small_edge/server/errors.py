@@ -25,6 +25,29 @@ class Face:
     retry_after: int | None = None
 
 
+_TEXT_OR_NULL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": _TEXT_OR_NULL,
+                "code": _TEXT_OR_NULL,
+            },
+        }
+    },
+}
+# For the OpenAPI document; without them FastAPI would tell of a 422 that is never sent.
+ERROR_RESPONSES: dict[int | str, dict[str, object]] = {
+    family: {"description": what, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
+    for family, what in (("4XX", "The request cannot be honoured."), ("5XX", "Not now."))
+}
+
 _REQUEST = "invalid_request_error"
 _SERVER = "server_error"
 
