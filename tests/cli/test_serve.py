@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -143,6 +143,20 @@ def test_a_model_that_fails_to_load_is_told_here_and_at_the_door(tmp_path: Path)
         assert process.wait(PATIENCE) == 0
 
 
+def wait_until_closed(url: str) -> None:
+    with suppress(httpx2.ConnectError):
+        while True:
+            httpx2.get(f"{url}/health", timeout=PATIENCE)
+
+
+def cut_off(lines: Iterator[str]) -> bool:
+    """Whether the connection ended in the middle of an answer."""
+    try:
+        return not list(lines)
+    except httpx2.RemoteProtocolError:
+        return True
+
+
 def test_a_second_signal_waits_for_nobody(model: Path) -> None:
     patient = ENDLESS | {"n": 4, "max_tokens": 1000}
     with started("--model", str(model)) as (process, url), ExitStack() as held:
@@ -154,11 +168,7 @@ def test_a_second_signal_waits_for_nobody(model: Path) -> None:
         for some in lines:
             next(some)
         process.send_signal(signal.SIGTERM)
-        with pytest.raises(httpx2.ConnectError):  # once the first is heard
-            while True:
-                httpx2.get(f"{url}/health", timeout=PATIENCE)
+        wait_until_closed(url)  # the first is heard
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-        with pytest.raises(httpx2.RemoteProtocolError):  # cut off in the middle
-            for some in lines:
-                list(some)
+        assert any(map(cut_off, lines))
