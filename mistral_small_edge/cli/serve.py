@@ -153,7 +153,8 @@ def _keys(path: Path | None) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{path} cannot be read: {error}", "--api-key-file") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidRequest(f"{path} cannot be read: {reason}", "--api-key-file") from None
     keys = [line.strip() for line in lines if line.strip()]
     if not keys:
         raise InvalidRequest(f"{path} holds no key", "--api-key-file")

@@ -81,7 +81,8 @@ def _read_json(source: str, option: str) -> object:
         try:
             text = Path(source).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{option}: {source} cannot be read: {error}", option) from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InvalidRequest(f"{option}: {source} cannot be read: {reason}", option) from None
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
