@@ -188,15 +188,13 @@ class LLM:
             InvalidRequest: the model's template refuses the messages.
             EngineStopped: the model was closed.
         """
-        if isinstance(request, TextRequest):
-            chunks: tuple[Chunk, ...] = ()
-            if isinstance(request.prompt, tuple):
-                self._check_ids(request.prompt, "prompt")
-                return request.prompt
-            if request.prompt:
-                chunks = (Text(request.prompt),)
-        else:
+        if isinstance(request, ChatRequest):
             chunks = self._dialect.render(request)
+        elif isinstance(request.prompt, str):
+            chunks = (Text(request.prompt),)
+        else:
+            self._check_ids(request.prompt, "prompt")
+            return request.prompt
         with self._in_use():
             return self._encode(chunks)
 

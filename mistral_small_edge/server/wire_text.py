@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -90,7 +90,7 @@ class TextShape:
 
     def whole(self, deltas: Sequence[Sequence[Delta]]) -> JSONObject:
         """The text_completion."""
-        responses = [collect(some) for some in deltas]
+        responses = [self._without_text(collect(some)) for some in deltas]
         usage = usage_object([response.usage for response in responses])
         return self.head.frame("text_completion") | {
             "choices": [self._choice(*each) for each in enumerate(responses)],
@@ -123,16 +123,21 @@ class TextShape:
         piece = self.head.frame("text_completion") | {"choices": [one]}
         return piece | {"usage": None} if self.include_usage else piece
 
+    def _without_text(self, response: ChatResponse) -> ChatResponse:
+        if not self.empty:
+            return response
+        usage = replace(response.usage, completion_tokens=0)
+        return replace(response, text="", logprobs=(), usage=usage)
+
     def _choice(self, index: int, response: ChatResponse) -> JSONObject:
-        text, written = ("", ()) if self.empty else (response.text, response.logprobs)
         before = self.decode(self.prompts[index]) if self.prompts else ""
         scores = None
         if self.logprobs:
             first = self.decode(self.prompts[index][:1]) if self.prompts else None
-            scores = _scores((*response.prompt_logprobs, *written), first)
+            scores = _scores((*response.prompt_logprobs, *response.logprobs), first)
         return {
             "index": index,
-            "text": before + text,
+            "text": before + response.text,
             "logprobs": scores,
             "finish_reason": response.finish_reason,
         }

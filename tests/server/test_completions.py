@@ -78,7 +78,9 @@ def test_a_harness_scores_what_it_sent(client: OpenAI, llm: LLM) -> None:
 
 
 def test_an_echo_of_nothing_more(client: OpenAI) -> None:
-    answer = complete(client, max_tokens=0, echo=True, logprobs=0).choices[0]
+    whole = complete(client, max_tokens=0, echo=True, logprobs=0)
+    assert whole.usage.completion_tokens == 0
+    answer = whole.choices[0]
     assert answer.text == PROMPT
     assert "".join(answer.logprobs.tokens) == PROMPT
     starts = answer.logprobs.text_offset
