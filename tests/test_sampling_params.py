@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mistral_small_edge.config import EngineConfig
+from mistral_small_edge.config import EngineConfig, ServerConfig
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 
@@ -31,6 +31,8 @@ BAD: list[tuple[str, Any]] = [
     ("stop", ("",)),
     ("max_tokens", 0),
     ("top_logprobs", 21),
+    ("prompt_logprobs", 21),
+    ("stop", ("\ud800",)),
 ]
 
 
@@ -74,4 +76,21 @@ def test_repeatable(params: SamplingParams, repeatable: bool) -> None:
 def test_engine_config_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         EngineConfig(**{name: value})
+    assert caught.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 65_536),
+        ("port", -1),
+        ("max_queue", -1),
+        ("request_timeout", 0.0),
+        ("request_timeout", math.nan),
+        ("api_key", ("",)),
+    ],
+)
+def test_server_config_out_of_range(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        ServerConfig(**{"api_keys" if name == "api_key" else name: value})
     assert caught.value.param == name

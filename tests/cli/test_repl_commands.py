@@ -125,6 +125,7 @@ def test_set_covers_what_people_change() -> None:
         "logit_bias",
         "top_logprobs",
         "ignore_eos",
+        "prompt_logprobs",
     }
     said = repl_commands.run(EMPTY, "/set").said
     assert [line.split()[0] for line in said.splitlines()] == list(repl_settings.SETTINGS)
