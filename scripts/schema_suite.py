@@ -134,8 +134,10 @@ def main() -> int:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--samples", type=int, default=3, help="answers for each schema")
     parser.add_argument("--max-tokens", type=int, default=200, help="of each answer")
+    parser.add_argument("--threads", type=int, help="compute threads")
     given = parser.parse_args()
-    with LLM.load(given.model, EngineConfig(context_length=2048, max_sequences=4)) as llm:
+    config = EngineConfig(context_length=2048, max_sequences=4, threads=given.threads)
+    with LLM.load(given.model, config) as llm:
         report = run(llm, list(cases()), given.samples, given.max_tokens)
     lines = [
         f"{report.schemas} schemas held, {len(report.refused)} refused",
