@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
-from mistral_small_edge.chat.messages import ChatRequest
+from mistral_small_edge.chat.messages import ChatRequest, TextRequest
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.server.fields import Wire, refuse_unknown
 from mistral_small_edge.server.service import Service, service_of
 from mistral_small_edge.server.wire_messages import WireMessage, WireTool
+
+if TYPE_CHECKING:
+    from mistral_small_edge.llm import LLM
 
 router = APIRouter(tags=["models"])
 _Service = Annotated[Service, Depends(service_of)]
 
 
 class TokenizeRequest(Wire):
-    """Text, or a conversation as its prompt would have it."""
+    """Text, or a conversation as its prompt would have it.
+
+    `add_special_tokens`: begin a text with the token that the vocabulary begins texts with.
+    """
 
     model: str | None = None
     prompt: str | None = None
     messages: list[WireMessage] | None = None
     tools: list[WireTool] | None = None
     add_generation_prompt: bool = True
+    add_special_tokens: bool = True
 
 
 class DetokenizeRequest(Wire):
@@ -73,7 +80,7 @@ async def tokenize(body: TokenizeRequest, service: _Service) -> dict[str, object
     if (body.prompt is None) == (body.messages is None):
         raise InvalidRequest("give either prompt or messages", "prompt")
     if body.prompt is not None:
-        ids = await asyncio.to_thread(llm.encode, body.prompt)
+        ids = await asyncio.to_thread(_ids, llm, body.prompt, body.add_special_tokens)
     else:
         if (
             not body.add_generation_prompt
@@ -93,6 +100,24 @@ async def tokenize(body: TokenizeRequest, service: _Service) -> dict[str, object
     return {"tokens": list(ids), "count": len(ids), "max_model_len": llm.context_length}
 
 
+@router.get("/tokenizer_info")
+def tokenizer_info(service: _Service) -> dict[str, object]:
+    """What a client must know to use /tokenize for its own.
+
+    Control tokens have no spelling here: text never becomes one, so none would come back as an id.
+    """
+    llm = service.model()
+    return {
+        "tokenizer_class": "mistral-small-edge",
+        "vocab_size": llm.tokenizer.vocab_size,
+        "model_max_length": llm.context_length,
+        "bos_token": None,
+        "eos_token": None,
+        "pad_token": None,
+        "chat_template": None,
+    }
+
+
 @router.post("/detokenize")
 async def detokenize(body: DetokenizeRequest, service: _Service) -> dict[str, object]:
     """The text that ids spell; control tokens spell nothing."""
@@ -109,3 +134,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
         "owned_by": "mistral-small-edge",
         "max_model_len": service.model().context_length,
     }
+
+
+def _ids(llm: LLM, text: str, special: bool) -> tuple[int, ...]:
+    return llm.prompt_tokens(TextRequest(text)) if special else llm.encode(text)

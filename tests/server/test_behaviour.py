@@ -75,7 +75,11 @@ def test_models(url: str) -> None:
 
 
 def test_tokens_there_and_back(url: str, llm: LLM) -> None:
-    found = post(url, "/tokenize", {"prompt": "Grüß [INST] dich"}).json()
+    whole = post(url, "/tokenize", {"prompt": "Grüß [INST] dich"}).json()
+    plain = {"prompt": "Grüß [INST] dich", "add_special_tokens": False}
+    found = post(url, "/tokenize", plain).json()
+    assert whole["tokens"] == [1, *found["tokens"]]
+    assert httpx2.get(f"{url}/tokenizer_info").json()["vocab_size"] == 4096
     assert found["count"] == len(found["tokens"])
     assert found["max_model_len"] == 2048
     assert min(found["tokens"]) >= 1000

@@ -34,7 +34,7 @@ def test_whatever_the_document_allows_is_answered(llm: LLM, tmp_path: Path) -> N
             check=False,
         )
     assert done.returncode == 0, done.stdout
-    assert "8 selected / 8 total" in done.stdout
+    assert "9 selected / 9 total" in done.stdout
 
 
 def test_the_document_names_every_endpoint(url: str) -> None:
@@ -46,6 +46,7 @@ def test_the_document_names_every_endpoint(url: str) -> None:
         "/v1/models/{name}",
         "/tokenize",
         "/detokenize",
+        "/tokenizer_info",
         "/health",
         "/metrics",
     }
