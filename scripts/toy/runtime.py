@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gguf import GGUFReader
 from llama_cpp import llama_cpp as lib
 from llama_cpp import mtmd_cpp as mtmd
 
+from mistral_small_edge.chat.tekken_v11 import CELL
 from mistral_small_edge.llama.log import redirect
 from mistral_small_edge.llama.model import Model
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+_no_callback = mtmd.mtmd_helper_post_decode_callback()
 CONTEXT = 4096  # tokens: the largest picture takes 3080
 _MOST_IMAGE_TOKENS = 3025
 _BATCH = 1024
@@ -51,7 +54,7 @@ def loaded(model: Path, projector: Path) -> Iterator[Runtime]:
     if not (weights and context and eyes):
         raise RuntimeError(f"llama.cpp cannot load {model} with {projector}")
     try:
-        yield Runtime(weights, context, eyes)
+        yield Runtime(weights, context, eyes, _row_break(projector))
     finally:
         mtmd.mtmd_free(eyes)
         lib.llama_free(context)
@@ -61,8 +64,10 @@ def loaded(model: Path, projector: Path) -> Iterator[Runtime]:
 class Runtime:
     """Reads a prompt with at most one picture, and goes on from it."""
 
-    def __init__(self, weights: Any, context: Any, eyes: Any) -> None:
-        self._context, self._eyes = context, eyes
+    def __init__(
+        self, weights: Any, context: Any, eyes: Any, row_break: NDArray[np.float32]
+    ) -> None:
+        self._context, self._eyes, self._row_break = context, eyes, row_break
         tokenizer = LlamaTokenizer(Model(weights, context))
         self._vocab_size = tokenizer.vocab_size
         self.encoder = Encoder(tokenizer.encode)
@@ -108,7 +113,7 @@ class Runtime:
             chunk = self._tokenized(chunks, bitmap)
             if mtmd.mtmd_input_chunk_get_n_tokens(chunk) != num_marks:
                 raise RuntimeError(f"a picture of {picture.size} does not take {num_marks} marks")
-            self._read_chunk(chunk)
+            self._read_chunk(chunk, columns=shown.width // CELL)
         finally:
             mtmd.mtmd_input_chunks_free(chunks)
             mtmd.mtmd_bitmap_free(bitmap)
@@ -126,15 +131,36 @@ class Runtime:
         image = mtmd.MTMD_INPUT_CHUNK_TYPE_IMAGE
         return next(chunk for chunk in made if mtmd.mtmd_input_chunk_get_type(chunk) == image)
 
-    def _read_chunk(self, chunk: Any) -> None:
+    def _read_chunk(self, chunk: Any, columns: int) -> None:
         memory = lib.llama_get_memory(self._context)
         at = lib.llama_memory_seq_pos_max(memory, 0) + 1
         end = lib.llama_pos()
-        code = mtmd.mtmd_helper_eval_chunk_single(
-            self._eyes, self._context, chunk, at, 0, _BATCH, False, ctypes.byref(end)
+        code = mtmd.mtmd_encode_chunk(self._eyes, chunk)
+        if code != 0:
+            raise RuntimeError(f"mtmd cannot look at a picture: {code}")
+        seen = mtmd.mtmd_get_output_embd(self._eyes)
+        self._mend_breaks(seen, mtmd.mtmd_input_chunk_get_n_tokens(chunk), columns)
+        code = mtmd.mtmd_helper_decode_image_chunk(
+            *(self._eyes, self._context, chunk, seen, at, 0, _BATCH, ctypes.byref(end)),
+            *(_no_callback, None),
         )
         if code != 0:
             raise RuntimeError(f"mtmd cannot read a picture: {code}")
+
+    def _mend_breaks(self, seen: Any, num_marks: int, columns: int) -> None:
+        """Write the break's embedding where rows of cells end.
+
+        llama.cpp makes these of memory as it finds it, cleared by a product with 0, and what was no
+        number stays none.
+        """
+        width = len(self._row_break)
+        embeddings = np.ctypeslib.as_array(seen, (num_marks, width))
+        embeddings[columns :: columns + 1] = self._row_break
+
+
+def _row_break(projector: Path) -> NDArray[np.float32]:
+    tensors = {tensor.name: tensor for tensor in GGUFReader(projector).tensors}
+    return np.asarray(tensors["v.token_embd.img_break"].data, np.float32)
 
 
 def _bytes(data: bytes) -> Any:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mistral_small_edge.gguf.header import read_header
 from scripts.toy.evaluation import by_task, evaluate
 from scripts.toy.runtime import loaded
+from scripts.toy.tasks import picture_example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,3 +66,19 @@ def test_the_card_is_of_these_files() -> None:
     assert "test and demonstration asset" in card
     for path in (MODEL, PROJECTOR):
         assert f"| `{path.name}` | {path.stat().st_size:,} |" in card
+
+
+def test_a_picture_is_read_the_same_whatever_was_in_memory() -> None:
+    """llama.cpp takes the breaks between a picture's rows from memory as it finds it."""
+    example = picture_example(Random("breaks"), "description", 121, 155)
+    assert example.drawing is not None
+    numbers = np.random.default_rng(0)
+    logits = []
+    for _ in range(20):
+        sizes = numbers.integers(1_000, 3_000_000, 20)
+        garbage = [np.full(int(size), np.nan, np.float32) for size in sizes]
+        del garbage
+        with loaded(MODEL, PROJECTOR) as runtime:
+            prompt = runtime.encoder.prompt(example)
+            logits.append(runtime.logits(prompt, example.drawing.picture))
+    assert all(np.array_equal(one, logits[0]) for one in logits)
