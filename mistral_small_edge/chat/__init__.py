@@ -1,4 +1,4 @@
 """What is said: messages in, prompt chunks out; text in, deltas out.
 
-Pure Python: no llama.cpp, no I/O, no threads, no token ids.
+Pure Python: no llama.cpp, no I/O, no threads; token ids only where a caller sends them as a prompt.
 """
