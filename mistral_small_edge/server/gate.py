@@ -68,11 +68,13 @@ class Gate:
             TimeoutError: it did not arrive in time.
         """
         pieces: list[bytes] = []
+        size = 0
         async with asyncio.timeout(self._config.body_timeout):
             while True:
                 message = await receive()
                 pieces.append(message.get("body", b""))
-                if sum(map(len, pieces)) > self._config.max_body:
+                size += len(pieces[-1])
+                if size > self._config.max_body:
                     return None
                 if not message.get("more_body", False):
                     return b"".join(pieces)
