@@ -106,7 +106,7 @@ class TextShape:
         """Text, or an end."""
         match delta:
             case TextDelta():
-                scores = _scores(delta.logprobs, "") if self.logprobs else None
+                scores = _scores(delta.logprobs, None) if self.logprobs else None
                 return self._piece(choice, delta.text, scores, None)
             case Finish():
                 return self._piece(choice, "", None, delta.reason)
