@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.errors import EngineOverloaded
+from mistral_small_edge.errors import EngineOverloaded, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,13 @@ class Admission:
         """Room for some answers, as long as the context lasts.
 
         Raises:
+            InvalidRequest: so many are never let in; only prompts of one request can be so many.
             EngineOverloaded: as many wait already as may.
         """
-        if self.running + answers > self.slots + self._max_queue:
+        most = self.slots + self._max_queue
+        if answers > most:
+            raise InvalidRequest(f"{answers} answers in one request; {most} are let in", "prompt")
+        if self.running + answers > most:
             raise EngineOverloaded(self.waiting, retry_after=1 + self.waiting)
         self.running += answers
         try:

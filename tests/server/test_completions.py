@@ -45,6 +45,16 @@ def test_a_stream_spells_the_whole(client: OpenAI) -> None:
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 
 
+def test_a_stream_scores_what_the_whole_scores(client: OpenAI) -> None:
+    whole = complete(client, logprobs=2).choices[0].logprobs
+    pieces = [chunk.choices[0].logprobs for chunk in complete(client, logprobs=2, stream=True)]
+    tokens = [token for piece in pieces if piece for token in piece.tokens]
+    scores = [score for piece in pieces if piece for score in piece.token_logprobs]
+    assert tokens == whole.tokens
+    assert scores == pytest.approx(whole.token_logprobs)
+    assert None not in whole.token_logprobs
+
+
 def test_prompts_of_every_form(client: OpenAI, llm: LLM) -> None:
     ids = list(llm.prompt_tokens(TextRequest(PROMPT)))
     alone = complete(client).choices[0].text
@@ -103,6 +113,7 @@ def test_an_echo_of_nothing_more(client: OpenAI) -> None:
         ({"prompt": [1] * 3000}, "messages"),
         ({"prompt": [1, 99999]}, "prompt"),
         ({"n": 3}, "n"),
+        ({"prompt": [PROMPT] * 40}, "prompt"),
         ({"temperature": 5}, "temperature"),
         ({"extra_body": {"grammar": "x"}}, "grammar"),
     ],
