@@ -44,9 +44,6 @@ CONTROLS = (
 )
 JOINT = "\n\n"  # between texts that become one turn
 
-CELL = 28  # pixels: a patch of 14, merged two by two
-MAX_SIDE = 1540  # pixels of the longest side that the model sees
-
 
 def speaks_v11(control_tokens: Collection[str]) -> bool:
     """Whether a vocabulary has every control token that the format needs."""
@@ -97,13 +94,8 @@ class TekkenV11:
 
 
 def image_grid(image: Image) -> ImageGrid:
-    """The cells an image is seen in: sides at most MAX_SIDE, then rounded up to whole cells."""
-    width, height = image.width, image.height
-    ratio = max(height / MAX_SIDE, width / MAX_SIDE)
-    if ratio > 1:
-        # Of a very long image the short side would round to nothing.
-        width, height = max(round(width / ratio), 1), max(round(height / ratio), 1)
-    return ImageGrid(image, columns=(width - 1) // CELL + 1, rows=(height - 1) // CELL + 1)
+    """The cells an image is seen in."""
+    return ImageGrid(image, columns=image.columns, rows=image.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mistral_small_edge.chat.tekken_v11 import CELL
+from mistral_small_edge.images.geometry import CELL
 
 if TYPE_CHECKING:
     from random import Random

@@ -15,7 +15,7 @@ from gguf import GGUFReader
 from llama_cpp import llama_cpp as lib
 from llama_cpp import mtmd_cpp as mtmd
 
-from mistral_small_edge.chat.tekken_v11 import CELL
+from mistral_small_edge.images.geometry import CELL
 from mistral_small_edge.llama.log import redirect
 from mistral_small_edge.llama.model import Model
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart
 from mistral_small_edge.chat.tools import Tool, ToolCall
 from mistral_small_edge.images import Image
-from scripts.toy.drawings import COLOURS, SHAPES, Drawing, draw
+from scripts.toy.drawings import COLOURS, SHAPES, Drawing, draw, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,4 +286,5 @@ def _system(random: Random) -> tuple[Message, ...]:
 
 
 def _image(drawing: Drawing) -> Image:
-    return Image(b"", drawing.picture.width, drawing.picture.height, "")
+    shown = fitted(drawing.picture)
+    return Image.of(shown.tobytes(), shown.width, shown.height)

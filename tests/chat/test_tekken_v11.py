@@ -15,6 +15,7 @@ from mistral_small_edge.chat.tekken_v11 import CONTROLS, TekkenV11, image_grid, 
 from mistral_small_edge.chat.tools import Tool, ToolCall
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.images import Image
+from mistral_small_edge.images.geometry import CELL
 from scripts.toy.tekken import SPECIAL_TOKENS, TOY_SIZE
 from tests.chat.v11_oracle import Oracle
 from tests.languages import HARD, SENTENCES
@@ -38,8 +39,9 @@ WEATHER_JSON = (
 )
 
 
-def picture(width: int, height: int) -> ImagePart:
-    return ImagePart(Image(b"", width, height, ""))
+def picture(columns: int, rows: int) -> ImagePart:
+    width, height = columns * CELL, rows * CELL
+    return ImagePart(Image(bytes(3 * width * height), width, height, ""))
 
 
 def user(*content: Part | str) -> Message:
@@ -146,10 +148,10 @@ def spelt(chunks: tuple[Chunk, ...]) -> str:
             "[TOOL_RESULTS]abcdefgh1[TOOL_CONTENT][/TOOL_RESULTS]"
             "[TOOL_RESULTS]abcdefgh2[TOOL_CONTENT]12[/TOOL_RESULTS]",
         ),
-        ([user("What?", picture(56, 28))], (), "<s>[INST]<2x1>What?[/INST]"),
-        ([user("a", picture(29, 28), "b")], (), "<s>[INST]a<2x1>b[/INST]"),
+        ([user("What?", picture(2, 1))], (), "<s>[INST]<2x1>What?[/INST]"),
+        ([user("a", picture(2, 1), "b")], (), "<s>[INST]a<2x1>b[/INST]"),
         (
-            [user("a", picture(28, 28)), user(picture(28, 28))],
+            [user("a", picture(1, 1)), user(picture(1, 1))],
             (),
             "<s>[INST]a<1x1><1x1>[/INST]",
         ),
@@ -185,22 +187,9 @@ def test_any_text_in_every_place(tokenizers: tuple[LlamaTokenizer, Oracle], text
     assert encode(tokenizer, TekkenV11().render(request)) == oracle.ids(request)
 
 
-@pytest.mark.parametrize(
-    ("size", "cells"),
-    [
-        ((224, 224), (8, 8)),
-        ((225, 224), (9, 8)),
-        ((1, 1), (1, 1)),
-        ((1540, 1000), (55, 36)),
-        ((3080, 2000), (55, 36)),
-        ((1, 5000), (1, 55)),
-        ((1080, 1920), (31, 55)),
-        ((640, 480), (23, 18)),
-    ],
-)
-def test_cells_of_a_picture(size: tuple[int, int], cells: tuple[int, int]) -> None:
-    grid = image_grid(Image(b"", *size, ""))
-    assert (grid.columns, grid.rows) == cells
+def test_a_picture_has_the_cells_of_its_sides() -> None:
+    image = picture(3, 2).image
+    assert image_grid(image) == ImageGrid(image, columns=3, rows=2)
 
 
 texts = st.one_of(
@@ -220,7 +209,7 @@ arguments = st.one_of(
     st.dictionaries(texts, json_values, max_size=3).map(json.dumps),
     st.sampled_from(["", "{", "null", '{"a":1,"a":2}', "[1e400]", '  {"b" : 1.0}']),
 )
-pictures = st.builds(picture, st.integers(1, 2000), st.integers(1, 2000))
+pictures = st.builds(picture, st.integers(1, 55), st.integers(1, 55))
 
 
 @st.composite
@@ -285,7 +274,7 @@ def test_any_conversation(tokenizers: tuple[LlamaTokenizer, Oracle], request: Ch
 FIELDS: dict[str, Callable[[str], ChatRequest]] = {
     "system": lambda text: ChatRequest((Message("system", text), Message("user", "a"))),
     "user": lambda text: ChatRequest((Message("user", text),)),
-    "user part": lambda text: ChatRequest((user("a", text, picture(28, 28)),)),
+    "user part": lambda text: ChatRequest((user("a", text, picture(1, 1)),)),
     "assistant": lambda text: ChatRequest((Message("assistant", text), Message("user", "a"))),
     "prefix": lambda text: ChatRequest((Message("user", "a"), Message("assistant", text))),
     "result": lambda text: ChatRequest((Message("user", "a"), calls("1"), result("1", text))),

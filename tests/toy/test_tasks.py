@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mistral_small_edge.chat.tekken_v11 import CELL
+from mistral_small_edge.images.geometry import CELL
 from scripts.toy.drawings import draw, pixels
 from scripts.toy.encoding import IMG, IMG_BREAK, IMG_END, Encoder
 from scripts.toy.tasks import PICTURE_TASKS, TEXT_TASKS, describe, picture_example, text_example
