@@ -1,9 +1,11 @@
 """What a model file says of itself: a GGUF header read with distrust.
 
 `container.py` knows the format, `checks.py` what llama.cpp would not survive, `header.py` the
-facts that the rest of the program asks for.
+facts that the rest of the program asks for, and `projector.py` all three of the file beside a
+model that looks at pictures.
 """
 
 from mistral_small_edge.gguf.header import ModelHeader, read_header
+from mistral_small_edge.gguf.projector import ProjectorHeader, read_projector, read_row_break
 
-__all__ = ["ModelHeader", "read_header"]
+__all__ = ["ModelHeader", "ProjectorHeader", "read_header", "read_projector", "read_row_break"]

@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 # Mistral Small and its relatives: known well enough for every tensor to be checked.
 FAMILY = ("llama", "mistral3")
+PROJECTOR = "clip"  # what looks at pictures, in a file beside the model's
 
 MAX_LAYERS = 512  # this and the next are llama.cpp's
 MAX_EXPERTS = 1024
 MAX_COUNT = (1 << 31) - 1
 MAX_TEXT_BYTES = 1 << 16
+# No kernel multiplies by these: they hold other things than weights.
+NO_WEIGHTS = ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
 
 _INTEGERS = (GGUFValueType.UINT32, GGUFValueType.INT32)
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 _NO_VOCABULARY = ("none", "no_vocab")
 _FAMILY_VOCABULARIES = ("gpt2", "llama")
-# No kernel multiplies by these: they hold other things than weights.
-_NO_WEIGHTS = ("I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K")
 
 
 class Facts:
@@ -296,6 +297,6 @@ def _expected_shapes(shape: Shape) -> Iterator[tuple[str, tuple[int, ...]]]:
 def _check_format(facts: Facts, name: str, tensor: Tensor) -> None:
     """Matrices are in a format that has kernels, all else is F32."""
     is_matrix = name.endswith(".weight") and "norm" not in name and "rope" not in name
-    sound = tensor.format not in _NO_WEIGHTS if is_matrix else tensor.format == "F32"
+    sound = tensor.format not in NO_WEIGHTS if is_matrix else tensor.format == "F32"
     if not sound:
         facts.refuse(f"the tensor {name} cannot be in the format {tensor.format}")
