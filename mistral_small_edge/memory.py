@@ -14,16 +14,17 @@ from mistral_small_edge.host import choose_threads
 
 if TYPE_CHECKING:
     from mistral_small_edge.config import FlashAttention, KVType
-    from mistral_small_edge.gguf import ModelHeader
+    from mistral_small_edge.gguf import ModelHeader, ProjectorHeader
     from mistral_small_edge.host import Host
 
 MAX_SCORES_BYTES = 1 << 30  # attention scores kept whole rather than computed by tiles
 
 _LANE_STEP = 256  # rows; llama.cpp rounds a sequence's lane up to a multiple
-_FLOAT = 4
+_FLOAT, _HALF = 4, 2
 _BLOCK = 32  # numbers that a quantized KV type stores together
 _BLOCK_BYTES: dict[KVType, int] = {"f16": 64, "q8_0": 34, "q4_0": 18}
 _SCORED_ROWS = 16  # of a prompt whose tokens' probabilities are wanted, as the engine cuts it
+_CHANNELS = 3  # of a picture's pixel
 _FLASH_TILE = 64  # rows and columns a thread works on at a time
 
 # Measured: Python with everything imported and llama.cpp started; a token's name, piece and merges.
@@ -40,27 +41,32 @@ class MemoryPlan:
         kv: the K and V cache of all lanes, resident from the start.
         compute: the largest batch's intermediate results, and the logits.
         program: the interpreter, libraries and the vocabulary.
+        vision: the projector, and the intermediate results of the largest picture; resident from
+            the first picture on.
     """
 
     weights: int
     kv: int
     compute: int
     program: int
+    vision: int = 0
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
         """Purpose and bytes, the largest concern first."""
-        return (
+        parts = (
             ("weights", self.weights),
             ("context", self.kv),
+            ("seeing", self.vision),
             ("computing", self.compute),
             ("program", self.program),
         )
+        return tuple((purpose, size) for purpose, size in parts if size)
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.kv + self.compute + self.program
+        return self.weights + self.kv + self.compute + self.program + self.vision
 
 
 def plan(
@@ -72,8 +78,12 @@ def plan(
     kv_type: KVType,
     flash_attention: bool,
     prefill_chunk: int,
+    projector: ProjectorHeader | None = None,
 ) -> MemoryPlan:
-    """What `max_sequences` conversations of `context_length` tokens will take at most."""
+    """What `max_sequences` conversations of `context_length` tokens will take at most.
+
+    With a projector also what looking at the largest picture takes.
+    """
     lane = -(-context_length // _LANE_STEP) * _LANE_STEP
     rows = min(max(prefill_chunk, max_sequences), context_length * max_sequences)
     compute = rows * _row_bytes(header, lane, flash_attention)
@@ -85,6 +95,7 @@ def plan(
         kv=max_sequences * lane * kv_bytes_per_token(header, kv_type),
         compute=compute,
         program=_PROGRAM_BYTES + header.vocab_size * _TOKEN_BYTES,
+        vision=0 if projector is None else vision_bytes(projector),
     )
 
 
@@ -102,6 +113,18 @@ def kv_bytes_per_token(header: ModelHeader, kv_type: KVType) -> int:
     """What one token of context takes in the K and V cache."""
     numbers = header.block_count * header.head_count_kv * (header.key_length + header.value_length)
     return numbers * _BLOCK_BYTES[kv_type] // _BLOCK
+
+
+def vision_bytes(projector: ProjectorHeader) -> int:
+    """What looking at pictures takes, by the largest one, and with flash attention.
+
+    The projector is read whole, not mapped. Its layers share one buffer, so their number counts
+    by their weights only. Nearly all of it stays allocated from the first picture on.
+    """
+    cell = projector.patch_size * projector.spatial_merge_size
+    cells = -(-projector.image_size // cell)  # of a side; a part of one is stretched to a whole
+    patches = (cells * projector.spatial_merge_size) ** 2
+    return projector.parameter_bytes + patches * _patch_bytes(projector)
 
 
 def choose_flash_attention(
@@ -151,3 +174,14 @@ def _row_bytes(header: ModelHeader, lane: int, flash_attention: bool) -> int:
 
 def _flash_scratch_bytes(header: ModelHeader) -> int:
     return _FLASH_TILE * (header.key_length + header.value_length + 2 * _FLASH_TILE) * _FLOAT
+
+
+def _patch_bytes(projector: ProjectorHeader) -> int:
+    """Intermediate results of one patch; feed-forward is where most are alive at once."""
+    pixels = _CHANNELS * projector.patch_size**2
+    token = projector.projection_dim // projector.spatial_merge_size**2  # its share of one
+    width, widest = projector.embedding_length, max(projector.feed_forward_length, token)
+    buffer = (3 * max(widest, width) + 4 * width) * _FLOAT + pixels * (_FLOAT + _HALF)
+    # Outside the buffer: a row as F16 before a product with F16 weights, the picture (as bytes
+    # from the caller and resized, as floats by pixel and by channel), and the result.
+    return buffer + widest * _HALF + pixels * (2 + 2 * _FLOAT) + token * _FLOAT

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_small_edge.errors import InvalidRequest, NotEnoughMemory
-from mistral_small_edge.gguf import ModelHeader, read_header
+from mistral_small_edge.gguf import ModelHeader, ProjectorHeader, read_header
 from mistral_small_edge.host import Host, probe_host
 from mistral_small_edge.memory import (
     MemoryPlan,
@@ -22,6 +22,7 @@ from mistral_small_edge.memory import (
     choose_flash_attention,
     kv_bytes_per_token,
     plan,
+    vision_bytes,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +42,25 @@ MISTRAL_SMALL = ModelHeader(
     value_length=128,
     context_length=131072,
     vocab_size=131072,
+    has_float_matrices=False,
     chat_template=None,
     parts=(Path("mistral-small.gguf"),),
     parameter_bytes=14_325_000_000,
     file_size=14_333_922_848,
+)
+PROJECTOR = ProjectorHeader(
+    path=Path("mmproj.gguf"),
+    projection_dim=5120,
+    block_count=24,
+    embedding_length=1024,
+    feed_forward_length=4096,
+    head_count=16,
+    image_size=1540,
+    patch_size=14,
+    spatial_merge_size=2,
+    quantization="F16",
+    parameter_bytes=878_039_040,
+    file_size=878_053_248,
 )
 LAPTOP = Host(
     total_memory=16_000_000_000,
@@ -140,6 +156,38 @@ def test_more_never_takes_less(context: int, lanes: int, chunk: int, flash: bool
     assert least <= total(context + 100, lanes, chunk)
     assert least <= total(context, lanes + 1, chunk)
     assert least <= total(context, lanes, chunk + 64)
+
+
+# What a process grew by at most, with a file of these dimensions and a square picture.
+@pytest.mark.parametrize(
+    ("image_size", "layers", "parameter_bytes", "grown"),
+    [
+        (560, 2, 139_661_312, 279_273_472),
+        (1120, 2, 139_661_312, 682_590_208),
+        (1540, 2, 139_661_312, 1_161_203_712),
+        (1540, 24, 878_039_040, 1_899_880_448),
+    ],
+)
+def test_looking_at_the_largest_picture(
+    image_size: int, layers: int, parameter_bytes: int, grown: int
+) -> None:
+    projector = replace(
+        PROJECTOR, image_size=image_size, block_count=layers, parameter_bytes=parameter_bytes
+    )
+    assert grown <= vision_bytes(projector) <= 1.05 * grown
+
+
+@given(st.integers(1, 1 << 14), st.integers(1, 1 << 12), st.integers(1, 1 << 14))
+def test_a_larger_projector_never_takes_less(out: int, width: int, hidden: int) -> None:
+    projector = replace(
+        PROJECTOR, projection_dim=out, embedding_length=width, feed_forward_length=hidden
+    )
+    least = vision_bytes(projector)
+    for name in ("projection_dim", "embedding_length", "feed_forward_length", "parameter_bytes"):
+        assert vision_bytes(replace(projector, **{name: getattr(projector, name) + 4})) >= least
+    # Pictures are cut into cells of 28 pixels, and a part of one is stretched to a whole.
+    assert vision_bytes(replace(projector, image_size=1513)) == least
+    assert vision_bytes(replace(projector, image_size=1541)) > least
 
 
 def test_a_plan_adds_up_and_is_checked() -> None:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from gguf import GGUFValueType, Keys, LlamaFileType
 
-from mistral_small_edge.gguf.checks import Facts, check_facts, check_family
+from mistral_small_edge.gguf.checks import PROJECTOR, Facts, check_facts, check_family
 from mistral_small_edge.gguf.container import Container, Tensor, open_container
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+_FLOATS = ("F32", "F16", "BF16")
 MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use have some 20,000
 
 
@@ -39,6 +40,7 @@ class ModelHeader:
         key_length, value_length: numbers a head has in the K and in the V cache.
         context_length: tokens the model was trained for.
         vocab_size: tokens it knows.
+        has_float_matrices: whether a matrix that rows are multiplied by is not quantized.
         chat_template: the Jinja source that came with it.
         parts: the file; of a split model all of them, first to last.
         parameter_bytes: of all tensors.
@@ -57,6 +59,7 @@ class ModelHeader:
     value_length: int
     context_length: int
     vocab_size: int
+    has_float_matrices: bool
     chat_template: str | None
     parts: tuple[Path, ...]
     parameter_bytes: int
@@ -77,13 +80,15 @@ def read_header(path: Path) -> ModelHeader:
 
 def _header(first: Container, later: Sequence[Container]) -> ModelHeader:
     facts = Facts(first)
+    if facts.architecture == PROJECTOR:
+        first.refuse("it is a projector, which looks at pictures for a language model and is none")
     tensors = _all_tensors(first, later)
     shape = check_facts(facts)
     check_family(facts, shape, tensors)
     return ModelHeader(
         architecture=facts.architecture,
         name=_name(facts) or first.path.stem,
-        quantization=_quantization(facts, tensors),
+        quantization=quantization_label(facts, tensors),
         block_count=shape.layers,
         embedding_length=shape.embedding,
         feed_forward_length=max(facts.per_layer("feed_forward_length", shape.layers, (0,))),
@@ -93,6 +98,7 @@ def _header(first: Container, later: Sequence[Container]) -> ModelHeader:
         value_length=shape.value_length,
         context_length=facts.count("context_length", least=1),
         vocab_size=shape.vocabulary,
+        has_float_matrices=_has_float_matrices(tensors),
         chat_template=_chat_template(facts),
         parts=tuple(part.path for part in (first, *later)),
         parameter_bytes=sum(tensor.size for tensor in tensors.values()),
@@ -145,7 +151,7 @@ def _all_tensors(first: Container, later: Sequence[Container]) -> Mapping[str, T
     return tensors
 
 
-def _quantization(facts: Facts, tensors: Mapping[str, Tensor]) -> str:
+def quantization_label(facts: Facts, tensors: Mapping[str, Tensor]) -> str:
     """The label of the file's recipe; without one, the format most bytes are in."""
     recipe = facts.optional_count(Keys.General.FILE_TYPE)
     if recipe is not None and recipe in list(LlamaFileType):
@@ -154,6 +160,15 @@ def _quantization(facts: Facts, tensors: Mapping[str, Tensor]) -> str:
     for tensor in tensors.values():
         sizes[tensor.format] = sizes.get(tensor.format, 0) + tensor.size
     return max(sizes, key=sizes.__getitem__)
+
+
+def _has_float_matrices(tensors: Mapping[str, Tensor]) -> bool:
+    # Rows are looked up in the embedding, not multiplied by it, unless it is the output too.
+    looked_up = {"token_embd.weight"} if "output.weight" in tensors else set()
+    return any(
+        tensor.format in _FLOATS and len(tensor.shape) > 1 and name not in looked_up
+        for name, tensor in tensors.items()
+    )
 
 
 def _name(facts: Facts) -> str:

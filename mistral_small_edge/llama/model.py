@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 ALL_LAYERS = -1
 
-# Measured on x86 with AVX2 and AVX-512: without flash attention 1 to 3 rows decode alike, whatever
-# the weights' format, and prefill repeats from 8 rows on. Its kernels work in tiles: f16 KV repeats
-# from 96 rows on, and one row decodes unlike two.
+# Measured on x86 with AVX2 and AVX-512: without flash attention 1 to 3 rows decode alike with
+# quantized weights, one row unlike two with others, and prefill repeats from 8 rows on. Flash
+# attention's kernels work in tiles: f16 KV repeats from 96 rows on, and one row decodes unlike two.
 PLAIN_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=3)
+FLOAT_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=1)
 FLASH_ROWS = RowClasses(min_prefill_rows=128, max_repeatable_rows=1)
 
 
@@ -35,7 +36,8 @@ class ModelOptions:
     """How weights and context are laid out; every choice has been made.
 
     `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
-    `gpu_layers` None means what the platform does best.
+    `gpu_layers` None means what the platform does best; `float_matrices` says that some of the
+    file's are not quantized.
     """
 
     context_length: int
@@ -46,11 +48,14 @@ class ModelOptions:
     kv_type: KVType
     flash_attention: bool
     mlock: bool
+    float_matrices: bool = False
 
     @property
     def row_classes(self) -> RowClasses:
         """Where results repeat under these options."""
-        return FLASH_ROWS if self.flash_attention else PLAIN_ROWS
+        if self.flash_attention:
+            return FLASH_ROWS
+        return FLOAT_ROWS if self.float_matrices else PLAIN_ROWS
 
     @property
     def batch_rows(self) -> int:
