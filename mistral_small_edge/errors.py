@@ -5,6 +5,7 @@
     │   ├── InvalidRequest            a field has a value that cannot be honoured
     │   │   ├── InvalidGrammar        a schema, regex or grammar that cannot be enforced
     │   │   └── UnsupportedImage      a picture that cannot be looked at
+    │   │       └── NoProjector       the model is here without the part of it that sees
     │   ├── ContextLengthExceeded     the prompt does not fit the context
     │   └── AnswerCutShort            it ended before the value that was asked for was whole
     ├── ModelError                    the files': change the model, the disk or the network
@@ -25,7 +26,8 @@
         ├── EngineOverloaded          more requests wait than are let in
         ├── EngineTimeout             an answer took longer than is granted
         ├── EngineStopped             the engine was closed while a request waited
-        └── DecodeFailed              llama.cpp refused a batch
+        ├── DecodeFailed              llama.cpp refused a batch
+        └── EncodeFailed              llama.cpp could not look at a picture
 
 Classes carry facts as attributes; their text is one sentence without advice. What to type next
 is the door's to say: `cli/failures.py` has a row for each class, and a test that none is missing.
@@ -70,6 +72,14 @@ class InvalidGrammar(InvalidRequest):
 
 class UnsupportedImage(InvalidRequest):
     """A picture in a form, or at a place, where it cannot be looked at."""
+
+
+class NoProjector(UnsupportedImage):
+    """`model` is loaded without a projector, so it sees nothing."""
+
+    def __init__(self, model: str, param: str = "messages") -> None:
+        super().__init__(f"{model} is loaded without a projector, the part that sees", param)
+        self.model = model
 
 
 class ContextLengthExceeded(RequestError):
@@ -236,3 +246,13 @@ class DecodeFailed(EngineError):
         super().__init__(f"llama.cpp could not compute a batch of {rows} tokens (code {code})")
         self.code = code
         self.rows = rows
+
+
+class EncodeFailed(EngineError):
+    """llama.cpp answered `code` to a picture of `columns` by `rows` cells."""
+
+    def __init__(self, code: int, columns: int, rows: int) -> None:
+        super().__init__(
+            f"llama.cpp could not look at a picture of {columns} by {rows} cells (code {code})"
+        )
+        self.code = code

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import Batch, RowClasses, Sampled, TokenScore
-from mistral_small_edge.errors import DecodeFailed
+from mistral_small_edge.engine.prompt import Picture
+from mistral_small_edge.errors import DecodeFailed, EncodeFailed
+from mistral_small_edge.images import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,9 +97,49 @@ class FakeSampler:
         self.closed = True
 
 
+def picture(name: int, start: int, rows: int) -> Picture:
+    """A picture that differs from those of other names and sizes."""
+    digest = hashlib.sha256(f"{name} {rows}".encode()).hexdigest()
+    return Picture(Image(bytes(3 * 28 * 28), 28, 28, digest), start, rows)
+
+
+@dataclass
+class FakeLooking:
+    """Takes three slices; the vectors are the numbers that stand for the picture's rows."""
+
+    runner: FakeRunner
+    image: Image
+    slices: int = 0
+    closed: bool = False
+
+    @property
+    def done(self) -> float:
+        return self.slices / 3
+
+    def advance(self) -> list[int] | None:
+        assert not self.closed
+        self.slices += 1
+        if self.image.digest in self.runner.blind_to:
+            raise EncodeFailed(1, 1, 1)
+        if self.slices < 3:
+            return None
+        vectors = list(
+            Picture(self.image, 0, self.runner.picture_rows[self.image.digest]).identity()
+        )
+        if self.runner.remembers:
+            self.runner.known[self.image.digest] = vectors
+        return vectors
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @dataclass
 class FakeRunner:
-    """KV lanes as lists. `fail_on` is asked before each batch whether it fails."""
+    """KV lanes as lists. `fail_on` is asked before each batch whether it fails.
+
+    `picture_rows` has the rows of each picture by its digest; `blind_to` fails those it names.
+    """
 
     max_sequences: int = 2
     context_length: int = 64
@@ -109,6 +151,11 @@ class FakeRunner:
     logits: dict[int, int] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     samplers: list[FakeSampler] = field(default_factory=list)
+    picture_rows: dict[str, int] = field(default_factory=dict)
+    blind_to: set[str] = field(default_factory=set)
+    remembers: bool = True
+    known: dict[str, list[int]] = field(default_factory=dict)
+    looks: list[FakeLooking] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lanes = [[] for _ in range(self.max_sequences)]
@@ -125,8 +172,11 @@ class FakeRunner:
             lane = self.lanes[chunk.slot]
             assert chunk.tokens, "an empty chunk"
             assert chunk.start == len(lane), "rows must follow each other"
+            named = all(token >= 0 for token in chunk.tokens)
+            assert named if chunk.vectors is None else chunk.vectors == list(chunk.tokens)
             lane.extend(chunk.tokens)
-            assert len(lane) <= self.context_length, "the lane is full"
+            assert len(lane) + chunk.padding <= self.context_length, "the lane is full"
+            assert not chunk.padding or len(batch) == 1, "padding is in other sequences' way"
             at += len(chunk.tokens)
             if chunk.sample:
                 rows.append(at - 1)
@@ -139,6 +189,14 @@ class FakeRunner:
         likeliest = next_token(self.lanes[chunk.slot][: chunk.start + row + 1])
         best = (TokenScore(likeliest, -0.25),) if top else ()
         return Sampled(token, TokenScore(token, -1.0 * (row + chunk.start)), best)
+
+    def seen(self, image: Image) -> list[int] | None:
+        return self.known.get(image.digest)
+
+    def look_at(self, image: Image) -> FakeLooking:
+        assert all(look.closed for look in self.looks), "one picture at a time"
+        self.looks.append(FakeLooking(self, image))
+        return self.looks[-1]
 
     def truncate(self, slot: int, length: int) -> None:
         assert self.keeps_rows or length == 0, "there are no rows to keep"

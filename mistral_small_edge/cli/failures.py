@@ -32,7 +32,10 @@ class Face:
 FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.InvalidRequest: Face("", USAGE),
     errors.InvalidGrammar: Face("", USAGE),
-    errors.UnsupportedImage: Face("", USAGE),
+    errors.UnsupportedImage: Face(""),
+    errors.NoProjector: Face(
+        f"Fetch it: {PROGRAM} download {{model}}; or name a file of your own with --mmproj."
+    ),
     errors.ContextLengthExceeded: Face(
         "Shorten the prompt, or give more room: --context {prompt_tokens} or more."
     ),
@@ -53,13 +56,14 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.CannotWrite: Face(f"Put it elsewhere: {PROGRAM} download {{source}} --to DIR"),
     errors.ChecksumMismatch: Face("Repeat the download; the damaged file was set aside."),
     errors.NotEnoughMemory: Face(
-        "Take a smaller build or --context, --kv-type q8_0, or insist with --force."
+        "Take a smaller build or --context, --kv-type q8_0, --no-vision, or insist with --force."
     ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
     errors.EngineLoading: Face("Repeat it in {retry_after} seconds."),
     errors.EngineTimeout: Face("Ask for less, or grant more time."),
     errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),
     errors.EngineStopped: Face("Repeat the command with --verbose to see llama.cpp's own log."),
+    errors.EncodeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
     errors.DecodeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
 }
 

@@ -7,9 +7,10 @@ slots are plain ints; a row is one token's place in a KV lane.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
 
 
@@ -30,12 +31,20 @@ class RowClasses:
 SCORED_ROWS = 16
 
 
+# A picture as the model reads it, (rows, width): the runner's own kind of array, which the engine
+# keeps and slices and never looks into.
+Vectors = Any
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive tokens of one slot, the first of them at row `start`.
 
     `sample`: the logits after the last token are wanted. `score`: those after every one; such a
     chunk has at most SCORED_ROWS tokens and a batch of its own, so token i is row i of the batch.
+    `vectors`: rows of a picture, read in the place of `tokens`, which only name them then.
+    `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class;
+    such a chunk has a batch of its own.
     """
 
     slot: int
@@ -43,6 +52,8 @@ class Chunk:
     tokens: tuple[int, ...]
     sample: bool
     score: bool = False
+    vectors: Vectors | None = None
+    padding: int = 0
 
 
 Batch = tuple[Chunk, ...]
@@ -133,6 +144,25 @@ class Sampler(Protocol):
         """Give back what it holds; the sampler is not used again."""
 
 
+class Looking(Protocol):
+    """A picture while it is turned into vectors, a slice of the work at a time."""
+
+    @property
+    def done(self) -> float:
+        """How much of the work is done, from 0 to 1."""
+
+    def advance(self) -> Vectors | None:
+        """Do some more; the vectors, once they are all there.
+
+        Raises:
+            ModelLoadFailed: the projector cannot be loaded.
+            EncodeFailed: llama.cpp cannot look at this picture.
+        """
+
+    def close(self) -> None:
+        """Give the rest up. Idempotent."""
+
+
 class ModelRunner(Protocol):
     """A model with a KV cache of `max_sequences` lanes."""
 
@@ -161,6 +191,12 @@ class ModelRunner(Protocol):
 
     def score(self, row: int, token: int, top: int) -> Sampled:
         """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
+
+    def seen(self, image: Image) -> Vectors | None:
+        """The vectors of a picture that was looked at before, if they are still there."""
+
+    def look_at(self, image: Image) -> Looking:
+        """Begin to turn a picture into vectors; one at a time, to its end or given up."""
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""

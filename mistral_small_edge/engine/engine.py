@@ -15,6 +15,7 @@ from mistral_small_edge.engine.outputs import (
     Finished,
     FinishReason,
     Output,
+    PictureProgress,
     PromptProgress,
     PromptScores,
     ScoredPiece,
@@ -22,14 +23,16 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
-from mistral_small_edge.engine.scheduler import Scheduler
+from mistral_small_edge.engine.scheduler import Compute, Look, Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
     DecodeFailed,
     EdgeError,
+    EncodeFailed,
     InvalidGrammar,
     InvalidRequest,
+    ModelLoadFailed,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +42,14 @@ if TYPE_CHECKING:
         Batch,
         Chunk,
         Constraint,
+        Looking,
         ModelRunner,
         Sampled,
         Tokenizer,
         TokenScore,
     )
+    from mistral_small_edge.engine.prompt import Prompt
+    from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
 
 
@@ -68,9 +74,14 @@ class Engine:
         self._clock = clock
         self.cache = PrefixCache(runner.max_sequences)
         self.scheduler = Scheduler(
-            self.cache, runner.row_classes, prefill_chunk, reuse=runner.keeps_rows
+            self.cache,
+            runner.row_classes,
+            prefill_chunk,
+            lane=runner.context_length,
+            keeps_rows=runner.keeps_rows,
         )
         self._sequences: dict[int, Sequence] = {}
+        self._looking: tuple[Image, Looking] | None = None
         self._outputs: list[tuple[int, Output]] = []
 
     @property
@@ -78,15 +89,20 @@ class Engine:
         """Whether a step would do anything."""
         return self.scheduler.has_work
 
-    def check(self, prompt: tuple[int, ...], params: SamplingParams) -> None:
+    def check(self, prompt: Prompt, params: SamplingParams) -> None:
         """Refuse what could never be computed; reads nothing that changes, so any thread may.
 
         Raises:
-            InvalidRequest: no prompt, or a biased token that the vocabulary lacks.
+            InvalidRequest: no prompt, a biased token that the vocabulary lacks, or a picture's
+                rows, which are no tokens, to be scored.
             ContextLengthExceeded: no room for the prompt and one token of answer.
         """
-        if not prompt:
+        if not len(prompt):
             raise InvalidRequest("the prompt has no tokens", "messages")
+        if prompt.pictures and params.prompt_logprobs is not None:
+            raise InvalidRequest(
+                "prompt_logprobs scores text, and the prompt has a picture", "prompt_logprobs"
+            )
         if len(prompt) >= self._runner.context_length:
             raise ContextLengthExceeded(len(prompt), self._runner.context_length)
         for token in params.logit_bias:
@@ -100,7 +116,7 @@ class Engine:
     def add(
         self,
         request: int,
-        prompt: tuple[int, ...],
+        prompt: Prompt,
         params: SamplingParams,
         constraint: Constraint | None = None,
     ) -> None:
@@ -119,23 +135,32 @@ class Engine:
             self._end(sequence)
 
     def step(self) -> list[tuple[int, Output]]:
-        """Begin what has come in, or else compute one batch; what it yielded, by request."""
+        """Begin what has come in, or else do one piece of work; what it yielded, by request."""
         self._outputs = []
         for sequence in self.scheduler.admit():
             self._begin(sequence)
         if self._outputs:  # say that a prompt has begun before its first chunk is computed
             return self._outputs
-        batch, sequences = self.scheduler.schedule()
-        if batch:
-            try:
-                rows = self._run(batch)
-            except DecodeFailed as error:
-                for sequence in sequences:
-                    self._runner.truncate(sequence.slot, 0)
-                    self._fail(sequence, error, rows_valid=False)
-            else:
-                self._update(batch, sequences, rows)
+        match self.scheduler.schedule():
+            case Compute(batch, sequences):
+                self._compute(batch, sequences)
+            case Look(sequence, picture):
+                self._look(sequence, picture.image)
         return self._outputs
+
+    def close(self) -> None:
+        """Give up what is under way; the engine is not used again. Idempotent."""
+        self._stop_looking()
+
+    def _compute(self, batch: Batch, sequences: tuple[Sequence, ...]) -> None:
+        try:
+            rows = self._run(batch)
+        except DecodeFailed as error:
+            for sequence in sequences:
+                self._runner.truncate(sequence.slot, 0)
+                self._fail(sequence, error, rows_valid=False)
+        else:
+            self._update(batch, sequences, rows)
 
     def _run(self, batch: Batch) -> Iterator[int]:
         begun = self._clock()
@@ -144,15 +169,50 @@ class Engine:
             self.scheduler.chunk_size.measured(len(batch[0].tokens), self._clock() - begun)
         return iter(rows)
 
+    def _look(self, sequence: Sequence, image: Image) -> None:
+        """Bring the picture's vectors nearer by a slice; several requests may wait for them."""
+        sequence.vectors = self._runner.seen(image)
+        if sequence.vectors is not None:
+            return
+        if self._looking is None:
+            self._looking = image, self._runner.look_at(image)
+        seen, looking = self._looking
+        if seen.digest != image.digest:
+            return  # one at a time: this picture's turn comes
+        begun = self._clock()
+        try:
+            sequence.vectors = looking.advance()
+        except (EncodeFailed, ModelLoadFailed) as error:
+            self._stop_looking()
+            self._fail(sequence, error, rows_valid=True)
+            return
+        sequence.looked += self._clock() - begun
+        self._report_looking(sequence, looking.done)
+        if sequence.vectors is not None:
+            self._stop_looking()
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking[1].close()
+            self._looking = None
+
+    def _is_wanted(self, image: Image) -> bool:
+        """Whether a request that goes on has the picture still to be read."""
+        return any(
+            picture.image.digest == image.digest and picture.end > sequence.num_computed
+            for sequence in self._sequences.values()
+            for picture in sequence.prompt.pictures
+        )
+
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
         self._runner.truncate(sequence.slot, sequence.num_cached)
         sequence.sampler = self._runner.new_sampler(
-            sequence.params, sequence.prompt, sequence.constraint
+            sequence.params, sequence.prompt.tokens, sequence.constraint
         )
         self._report_progress(sequence)
 
-    def _update(self, batch: Batch, sequences: list[Sequence], rows: Iterator[int]) -> None:
+    def _update(self, batch: Batch, sequences: tuple[Sequence, ...], rows: Iterator[int]) -> None:
         for sequence, chunk in zip(sequences, batch, strict=True):
             prefill = sequence.status is SequenceStatus.PREFILL
             self.scheduler.computed(sequence, chunk)
@@ -165,7 +225,7 @@ class Engine:
 
     def _score(self, sequence: Sequence, chunk: Chunk) -> None:
         top = sequence.params.prompt_logprobs or 0
-        following = sequence.prompt[chunk.start + 1 : chunk.start + 1 + len(chunk.tokens)]
+        following = sequence.prompt.tokens[chunk.start + 1 : chunk.start + 1 + len(chunk.tokens)]
         scores = (self._runner.score(row, token, top) for row, token in enumerate(following))
         self._emit(sequence, PromptScores(tuple(map(self._scored, scores))))
 
@@ -220,6 +280,7 @@ class Engine:
                 cached_tokens=sequence.num_cached,
                 queue_seconds=sequence.started - sequence.arrived,
                 prompt_seconds=sequence.answered - sequence.started,
+                image_seconds=sequence.looked,
                 decode_seconds=self._clock() - sequence.answered,
             ),
         )
@@ -234,10 +295,17 @@ class Engine:
         del self._sequences[sequence.request]
         if sequence.sampler is not None:
             sequence.sampler.close()
+        if self._looking is not None and not self._is_wanted(self._looking[0]):
+            self._stop_looking()
 
     def _report_progress(self, sequence: Sequence) -> None:
         total = len(sequence.prompt)
         self._emit(sequence, PromptProgress(sequence.num_computed, total, sequence.num_cached))
+
+    def _report_looking(self, sequence: Sequence, done: float) -> None:
+        pictures = sequence.prompt.pictures
+        number = sum(picture.start <= sequence.num_computed for picture in pictures)
+        self._emit(sequence, PictureProgress(number, len(pictures), done))
 
     def _scored(self, sampled: Sampled) -> ScoredToken:
         assert sampled.score is not None  # noqa: S101 - a sequence keeps no others

@@ -1,7 +1,7 @@
 """What a sequence yields while it runs: frozen values, read by any thread.
 
-Progress while the prompt is computed, text as the answer grows, and exactly one end: Finished or
-Failed.
+Progress while the prompt is computed and its pictures are looked at, text as the answer grows, and
+exactly one end: Finished or Failed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,15 @@ class PromptProgress:
     processed: int
     total: int
     cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class PictureProgress:
+    """How much of the prompt's picture `number` (the first is 1) has been looked at, 0 to 1."""
+
+    number: int
+    total: int
+    done: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class ControlOutput:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer; times in seconds."""
+    """The end of an answer; times in seconds. `image_seconds` of `prompt_seconds` went to looking."""
 
     reason: FinishReason
     prompt_tokens: int
@@ -78,6 +87,7 @@ class Finished:
     cached_tokens: int
     queue_seconds: float
     prompt_seconds: float
+    image_seconds: float
     decode_seconds: float
 
 
@@ -88,4 +98,6 @@ class Failed:
     error: EdgeError
 
 
-Output = PromptProgress | PromptScores | TextOutput | ControlOutput | Finished | Failed
+Output = (
+    PromptProgress | PictureProgress | PromptScores | TextOutput | ControlOutput | Finished | Failed
+)

@@ -2,13 +2,15 @@
 
 Work goes in rounds: every running answer gets one token, then one prompt gets one chunk. So a
 long prompt holds up running answers by one chunk at the most, and answers cannot starve prompts.
-Prompts take turns. A batch never mixes prompt and answer rows, nor two prompts: results would
-then depend on who else is there (see RowClasses).
+Prompts take turns; a picture is looked at in the turn of the prompt that it stands in. A batch
+never mixes prompt and answer rows, nor two prompts: results would then depend on who else is there
+(see RowClasses).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import SCORED_ROWS, Batch, Chunk, RowClasses
@@ -18,18 +20,49 @@ from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mistral_small_edge.engine.backend import Vectors
     from mistral_small_edge.engine.prefix_cache import PrefixCache
+    from mistral_small_edge.engine.prompt import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A batch, and the sequences that its chunks belong to, in order."""
+
+    batch: Batch
+    sequences: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A sequence whose next rows are a picture's that has no vectors yet."""
+
+    sequence: Sequence
+    picture: Picture
 
 
 class Scheduler:
-    """Waiting and running sequences, and the order in which they are served."""
+    """Waiting and running sequences, and the order in which they are served.
+
+    Args:
+        lane: rows in a slot.
+        keeps_rows: whether a slot can forget its last rows and keep the others; without, nothing
+            is reused.
+    """
 
     def __init__(
-        self, cache: PrefixCache, rows: RowClasses, prefill_chunk: int, *, reuse: bool = True
+        self,
+        cache: PrefixCache,
+        rows: RowClasses,
+        prefill_chunk: int,
+        *,
+        lane: int,
+        keeps_rows: bool = True,
     ) -> None:
         self._cache = cache
         self._rows = rows
-        self._reuse = reuse
+        self._lane = lane
+        self._keeps_rows = keeps_rows
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()
@@ -60,8 +93,8 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def schedule(self) -> tuple[Batch, list[Sequence]]:
-        """The next batch and the sequences its chunks belong to, in order; empty if idle."""
+    def schedule(self) -> Compute | Look | None:
+        """What to do next; None if there is nothing."""
         while self._round or self._decoding or self._prefilling:
             if not self._round:
                 self._round.extend(self._decode_groups())
@@ -75,17 +108,21 @@ class Scheduler:
                 if sequence.status is not SequenceStatus.ENDED
             ]
             if group:
-                return tuple(self._chunk_of(sequence) for sequence in group), group
-        return (), []
+                return _to_look_at(group[0]) or Compute(
+                    tuple(self._chunk_of(sequence) for sequence in group), tuple(group)
+                )
+        return None
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
         """Note that the chunk's rows are there; a prompt that is complete begins to answer."""
         sequence.num_computed += len(chunk.tokens)
         if sequence.status is not SequenceStatus.PREFILL:
             return
-        of_class = len(chunk.tokens) >= self._rows.min_prefill_rows
+        of_class = len(chunk.tokens) + chunk.padding >= self._rows.min_prefill_rows
         if of_class and sequence.num_exact == chunk.start:
             sequence.num_exact = sequence.num_computed
+        if sequence.num_computed == sequence.prompt.stretch(chunk.start)[0]:
+            sequence.vectors = None  # of a picture that has been read
         if not sequence.remaining_prompt:
             sequence.status = SequenceStatus.DECODE
             self._prefilling.remove(sequence)
@@ -108,12 +145,14 @@ class Scheduler:
         sequence.status = SequenceStatus.ENDED
 
     def _place(self, sequence: Sequence) -> bool:
-        prompt = sequence.prompt
-        # A chunk below min_prefill_rows is of another class: compute some rows again.
-        most = max(0, len(prompt) - self._rows.min_prefill_rows)
-        reuse = self._reuse and sequence.params.prompt_logprobs is None  # a score needs its row
+        prompt = sequence.tokens
+        reuse = (
+            self._keeps_rows and sequence.params.prompt_logprobs is None
+        )  # a score needs its row
         allocation = self._cache.allocate(
-            prompt, limit=most if reuse else 0, exact=sequence.params.repeatable
+            prompt,
+            limit=self._most_reused(len(prompt)) if reuse else 0,
+            exact=sequence.params.repeatable,
         )
         if allocation is None:
             return False
@@ -122,24 +161,46 @@ class Scheduler:
         sequence.num_exact = allocation.num_exact
         return True
 
+    def _most_reused(self, length: int) -> int:
+        """All rows but the last, whose logits are wanted; fewer where a lane ends.
+
+        There a short chunk cannot be padded, so some rows are computed again for it.
+        """
+        room = length - 1 + self._rows.min_prefill_rows <= self._lane
+        return length - 1 if room else max(0, length - self._rows.min_prefill_rows)
+
     def _chunk_of(self, sequence: Sequence) -> Chunk:
         start = sequence.num_computed
-        prefill = sequence.status is SequenceStatus.PREFILL
-        size = self._prefill_size(sequence) if prefill else 1
-        tokens = tuple(sequence.tokens[start : start + size])
-        score = prefill and sequence.params.prompt_logprobs is not None
-        return Chunk(sequence.slot, start, tokens, start + size == len(sequence.tokens), score)
+        if sequence.status is not SequenceStatus.PREFILL:
+            return Chunk(sequence.slot, start, tuple(sequence.tokens[start:]), sample=True)
+        border, picture = sequence.stretch
+        score = sequence.params.prompt_logprobs is not None
+        end = start + (
+            min(border - start, SCORED_ROWS) if score else self._prefill_size(border - start)
+        )
+        return Chunk(
+            sequence.slot,
+            start,
+            tuple(sequence.tokens[start:end]),
+            sample=end == len(sequence.tokens),
+            score=score,
+            vectors=picture and _slice(sequence.vectors, start - picture.start, end - start),
+            padding=0 if score else self._padding(start, end),
+        )
 
-    def _prefill_size(self, sequence: Sequence) -> int:
-        remaining = sequence.remaining_prompt
-        if sequence.params.prompt_logprobs is not None:
-            return min(remaining, SCORED_ROWS)
+    def _prefill_size(self, remaining: int) -> int:
         size = min(remaining, self.chunk_size.size)
         left = remaining - size
         # A chunk is at least twice min_prefill_rows, so what this takes away leaves enough.
         if 0 < left < self._rows.min_prefill_rows:
             size = remaining - self._rows.min_prefill_rows
         return size
+
+    def _padding(self, start: int, end: int) -> int:
+        """Rows that a chunk lacks to be of its class: before a picture text is often short."""
+        missing = self._rows.min_prefill_rows - (end - start)
+        fits = self._keeps_rows and end + missing <= self._lane
+        return missing if missing > 0 and fits else 0
 
     def _decode_groups(self) -> list[list[Sequence]]:
         """One batch for all if their number does not matter; else the repeatable ones apart."""
@@ -150,3 +211,15 @@ class Scheduler:
         others = [sequence for sequence in self._decoding if not sequence.params.repeatable]
         groups = [apart[at : at + width] for at in range(0, len(apart), width)]
         return [*groups, others] if others else groups
+
+
+def _slice(vectors: Vectors, first: int, rows: int) -> Vectors:
+    return vectors[first : first + rows]
+
+
+def _to_look_at(sequence: Sequence) -> Look | None:
+    """The picture that has to be looked at before the sequence's next rows can be read."""
+    if sequence.status is not SequenceStatus.PREFILL or sequence.vectors is not None:
+        return None
+    _, picture = sequence.stretch
+    return None if picture is None else Look(sequence, picture)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Constraint, Sampled, Sampler
+    from mistral_small_edge.engine.backend import Constraint, Sampled, Sampler, Vectors
+    from mistral_small_edge.engine.prompt import Picture, Prompt
     from mistral_small_edge.sampling_params import SamplingParams
 
 
@@ -27,13 +28,14 @@ class SequenceStatus(Enum):
 class Sequence:
     """A prompt, the answer so far, and the KV rows that hold them.
 
-    Invariants: `tokens` begins with the prompt; rows `0..num_computed` of `slot` hold
+    Invariants: `tokens` begins with the prompt's identity; rows `0..num_computed` of `slot` hold
     `tokens[:num_computed]`; while decoding, exactly the last token is not computed yet.
     The first `num_exact` rows came from prefill chunks alone, none of them below the class border.
+    `vectors` are of the picture that is read next, once they are there.
     """
 
     request: int
-    prompt: tuple[int, ...]
+    prompt: Prompt
     params: SamplingParams
     arrived: float
     constraint: Constraint | None = None
@@ -43,20 +45,27 @@ class Sequence:
     num_computed: int = 0
     num_cached: int = 0
     num_exact: int = 0
+    vectors: Vectors | None = None
     sampler: Sampler | None = None
     started: float = 0.0
     answered: float = 0.0
+    looked: float = 0.0
     text: Detokenizer = field(init=False)
     _unshown: deque[tuple[int, int, Sampled]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.tokens = list(self.prompt)
+        self.tokens = self.prompt.identity()
         self.text = Detokenizer(self.params.stop)
 
     @property
     def num_generated(self) -> int:
         """Tokens of the answer, the ending one included."""
         return len(self.tokens) - len(self.prompt)
+
+    @property
+    def stretch(self) -> tuple[int, Picture | None]:
+        """Where the text or the picture ends that the next row is of; the picture, if it is one."""
+        return self.prompt.stretch(self.num_computed)
 
     @property
     def remaining_prompt(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.engine.backend import Constraint
     from mistral_small_edge.engine.engine import Engine
+    from mistral_small_edge.engine.prompt import Prompt
     from mistral_small_edge.sampling_params import SamplingParams
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class _Add:
     request: int
-    prompt: tuple[int, ...]
+    prompt: Prompt
     params: SamplingParams
     constraint: Constraint | None
 
@@ -105,7 +106,7 @@ class Worker:
 
     def submit(
         self,
-        prompt: tuple[int, ...],
+        prompt: Prompt,
         params: SamplingParams,
         constraint: Constraint | None = None,
     ) -> OutputStream:
@@ -162,6 +163,8 @@ class Worker:
             self._shut(EngineStopped(f"{type(error).__name__}: {error}"))
         else:
             self._shut(EngineStopped())
+        finally:
+            self._engine.close()
 
     def _obey(self) -> bool:
         """Carry out what was asked, waiting for it while idle; False to stop."""

@@ -64,6 +64,7 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.EngineOverloaded: Face(429, "rate_limit_error", "engine_overloaded"),
     errors.EngineStopped: Face(503, _SERVER, "engine_stopped", retry_after=5),
     errors.DecodeFailed: Face(500, _SERVER, "decode_failed"),
+    errors.EncodeFailed: Face(500, _SERVER, "encode_failed"),
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Failed, Finished, FinishReason, TextOutput
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.errors import InvalidGrammar
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.fakes import END, VOCAB, FakeRunner, FakeTokenizer
@@ -67,7 +68,7 @@ def test_every_answer_is_kept_to_its_own_constraint(scripts: list[list[frozenset
     engine = Engine(runner, FakeTokenizer(), prefill_chunk=16)
     constraints = [Script(script) for script in scripts]
     for request, constraint in enumerate(constraints):
-        engine.add(request, (request, 1), SamplingParams(), constraint)
+        engine.add(request, Prompt((request, 1)), SamplingParams(), constraint)
     for request, (text, ends) in run(engine).items():
         constraint = constraints[request]
         assert [ord(letter) for letter in text] == constraint.accepted
@@ -85,8 +86,8 @@ def test_every_answer_is_kept_to_its_own_constraint(scripts: list[list[frozenset
 def test_a_constraint_that_breaks_fails_its_own_request_and_no_other(step: int) -> None:
     engine = Engine(FakeRunner(), FakeTokenizer(), prefill_chunk=16)
     letters = [frozenset({ord("x")})] * 4
-    engine.add(0, (1, 2), SamplingParams(), Script(letters, breaks_at=step))
-    engine.add(1, (3, 4), SamplingParams(), Script(letters))
+    engine.add(0, Prompt((1, 2)), SamplingParams(), Script(letters, breaks_at=step))
+    engine.add(1, Prompt((3, 4)), SamplingParams(), Script(letters))
     said = run(engine)
     assert said[0][0] == "x" * step
     (failed,) = said[0][1]
@@ -102,7 +103,7 @@ def test_stop_strings_are_looked_for_in_prose_alone(prose_until: int | None, tex
     tokens = [ord("a"), CALL, ord("x"), ord("b"), ord("x")]
     constraint = Script([frozenset({token}) for token in tokens], prose_until=prose_until)
     engine = Engine(FakeRunner(), FakeTokenizer(), prefill_chunk=16)
-    engine.add(0, (1, 2), SamplingParams(stop=("bx",)), constraint)
+    engine.add(0, Prompt((1, 2)), SamplingParams(stop=("bx",)), constraint)
     shown, (end,) = run(engine)[0]
     assert shown == text
     assert isinstance(end, Finished)
@@ -111,7 +112,7 @@ def test_stop_strings_are_looked_for_in_prose_alone(prose_until: int | None, tex
 def test_an_end_that_is_allowed_ends_the_answer() -> None:
     constraint = Script([frozenset({ord("a")}), frozenset({END}), frozenset({ord("b")})])
     engine = Engine(FakeRunner(), FakeTokenizer(), prefill_chunk=16)
-    engine.add(0, (1, 2), SamplingParams(), constraint)
+    engine.add(0, Prompt((1, 2)), SamplingParams(), constraint)
     text, (end,) = run(engine)[0]
     assert text == "a"
     assert isinstance(end, Finished)

@@ -9,6 +9,7 @@ import pytest
 from mistral_small_edge.engine.detokenizer import Detokenizer
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import ControlOutput, Finished, FinishReason, TextOutput
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.fakes import END, VOCAB, FakeRunner, FakeTokenizer, answer
 
@@ -18,7 +19,7 @@ VOWELS = frozenset(b"aeiou")
 def outputs(prompt: tuple[int, ...], params: SamplingParams) -> tuple[list[str | int], Finished]:
     tokenizer = FakeTokenizer(controls=VOWELS | frozenset(range(256, VOCAB)))
     engine = Engine(FakeRunner(context_length=400), tokenizer, prefill_chunk=16)
-    engine.add(0, prompt, params)
+    engine.add(0, Prompt(prompt), params)
     said: list[str | int] = []
     while engine.has_work:
         for _, output in engine.step():

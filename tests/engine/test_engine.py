@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -20,15 +21,42 @@ from mistral_small_edge.engine.outputs import (
     PromptProgress,
     TextOutput,
 )
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.errors import ContextLengthExceeded, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.fakes import END, FakeRunner, FakeTokenizer, answer
+from tests.fakes import END, FakeRunner, FakeTokenizer, answer, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHUNK = 6
 ROWS = RowClasses(min_prefill_rows=3, max_repeatable_rows=2)
 
-# Few different tokens, so that prompts share prefixes.
-prompts = st.lists(st.integers(0, 1), min_size=1, max_size=40).map(tuple)
+
+def prompt_of(pieces: Sequence[int | tuple[int, int]]) -> Prompt:
+    """Tokens, and pictures given by their names and rows."""
+    tokens: list[int] = []
+    pictures = []
+    for piece in pieces:
+        if isinstance(piece, int):
+            tokens.append(piece)
+            continue
+        name, rows = piece
+        pictures.append(picture(name, len(tokens), rows))
+        tokens += [10] * rows
+    return Prompt(tuple(tokens), tuple(pictures))
+
+
+# Few different tokens and pictures, so that prompts share prefixes.
+pieces = st.one_of(st.integers(0, 1), st.tuples(st.integers(0, 1), st.integers(1, 9)))
+prompts = (
+    st.one_of(
+        st.lists(st.integers(0, 1), min_size=1, max_size=40),
+        st.lists(pieces, min_size=1, max_size=12),
+    )
+    .map(prompt_of)
+    .filter(lambda prompt: len(prompt) < 60)
+)
 params = st.builds(
     SamplingParams,
     max_tokens=st.one_of(st.none(), st.integers(1, 20)),
@@ -51,15 +79,19 @@ class Desk:
     """An engine, what it was asked and what it answered; checks the books after every step."""
 
     runner: FakeRunner
-    asked: dict[int, tuple[tuple[int, ...], SamplingParams]] = field(default_factory=dict)
+    asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         self.engine = make_engine(self.runner)
 
-    def add(self, prompt: tuple[int, ...], sampling: SamplingParams) -> int:
+    def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
         request = len(self.asked)
+        if not isinstance(prompt, Prompt):
+            prompt = Prompt(tuple(prompt))
+        for shown in prompt.pictures:
+            self.runner.picture_rows[shown.image.digest] = shown.rows
         self.asked[request] = prompt, sampling
         self.engine.check(prompt, sampling)
         self.engine.add(request, prompt, sampling)
@@ -107,11 +139,14 @@ class Desk:
             assert lane == sequence.tokens[: sequence.num_computed]
         open_samplers = [sampler for sampler in self.runner.samplers if not sampler.closed]
         assert len(open_samplers) == len(running)
+        looking = [look for look in self.runner.looks if not look.closed]
+        wanted = {shown.image.digest for seq in running for shown in seq.prompt.pictures}
+        assert {look.image.digest for look in looking} <= wanted, "nobody waits for this picture"
 
     def check_answer(self, request: int) -> None:
         prompt, sampling = self.asked[request]
         room = self.runner.context_length - len(prompt)
-        expected = answer(prompt, min(sampling.max_tokens or room, room))
+        expected = answer(prompt.identity(), min(sampling.max_tokens or room, room))
         finished = self.end(request)
         assert self.text(request) == bytes(t for t in expected if t != END).decode()
         assert finished.completion_tokens == len(expected)
@@ -130,14 +165,16 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(script=st.lists(steps, max_size=60), slots=st.integers(1, 4))
+@given(script=st.lists(steps, max_size=60), slots=st.integers(1, 4), remembers=st.booleans())
 def test_any_schedule_gives_every_request_its_own_answer_once(
-    script: list[tuple[str, tuple[int, ...] | int | None, SamplingParams | None]], slots: int
+    script: list[tuple[str, Prompt | int | None, SamplingParams | None]],
+    slots: int,
+    remembers: bool,
 ) -> None:
-    desk = Desk(FakeRunner(max_sequences=slots, row_classes=ROWS))
+    desk = Desk(FakeRunner(max_sequences=slots, row_classes=ROWS, remembers=remembers))
     for verb, what, sampling in script:
         if verb == "add":
-            assert isinstance(what, tuple)
+            assert isinstance(what, Prompt)
             assert sampling is not None
             desk.add(what, sampling)
         elif verb == "abort":
@@ -159,7 +196,7 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
     faults=st.sets(st.integers(0, 60), max_size=4),
 )
 def test_a_failed_batch_fails_its_requests_and_no_others(
-    jobs: list[tuple[tuple[int, ...], SamplingParams]], faults: set[int]
+    jobs: list[tuple[Prompt, SamplingParams]], faults: set[int]
 ) -> None:
     runner = FakeRunner(max_sequences=3, row_classes=ROWS)
     runner.fail_on = lambda _batch: len(runner.batches) - 1 in faults
@@ -220,11 +257,31 @@ def test_answer_rows_stay_suspect_under_a_later_prompt() -> None:
 
 def test_a_chunk_below_the_class_border_is_never_reused_by_a_repeatable_request() -> None:
     desk = Desk(FakeRunner(max_sequences=1, row_classes=ROWS))
-    desk.add((1, 2), SamplingParams(max_tokens=1, temperature=0))
+    desk.add((1, 2), SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0))
     desk.run()
     again = desk.add((1, 2, 3, 4, 5, 6, 7), SamplingParams(max_tokens=1, temperature=0))
     desk.run()
     assert desk.end(again).cached_tokens == 0
+
+
+def test_a_short_chunk_is_padded_to_its_class() -> None:
+    desk = Desk(FakeRunner(max_sequences=1, row_classes=ROWS))
+    desk.add((1, 2), SamplingParams(max_tokens=1, temperature=0))
+    desk.run()
+    again = desk.add((1, 2, 3, 4, 5, 6, 7), SamplingParams(max_tokens=1, temperature=0))
+    desk.run()
+    assert desk.end(again).cached_tokens == 2
+    assert [chunk.padding for (chunk,) in desk.runner.batches] == [1, 0]
+
+
+def test_where_a_lane_ends_rows_are_computed_again_rather_than_padded() -> None:
+    desk = Desk(FakeRunner(max_sequences=1, context_length=20, row_classes=ROWS))
+    for _ in range(2):
+        request = desk.add((1,) * 19, SamplingParams(max_tokens=1, temperature=0))
+        desk.run()
+        desk.check_answer(request)
+    assert desk.end(request).cached_tokens == 19 - ROWS.min_prefill_rows
+    assert desk.runner.batches[-1][0].padding == 0
 
 
 def test_a_long_prompt_lets_running_answers_through_between_its_chunks() -> None:
@@ -278,9 +335,9 @@ def test_scores_come_with_the_text_they_belong_to() -> None:
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers() -> None:
     engine = make_engine(FakeRunner(context_length=64))
-    engine.check((1,) * 63, SamplingParams())
+    engine.check(Prompt((1,) * 63), SamplingParams())
     with pytest.raises(ContextLengthExceeded) as caught:
-        engine.check((1,) * 64, SamplingParams())
+        engine.check(Prompt((1,) * 64), SamplingParams())
     assert (caught.value.prompt_tokens, caught.value.limit) == (64, 64)
 
 
@@ -290,11 +347,12 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers() -> None:
         ((), SamplingParams(), "messages"),
         ((1,), SamplingParams(logit_bias={300: 1.0}), "logit_bias"),
         ((1,), SamplingParams(logit_bias={-1: 1.0}), "logit_bias"),
+        ((1, (0, 5)), SamplingParams(prompt_logprobs=0), "prompt_logprobs"),
     ],
 )
 def test_what_can_never_be_computed_is_refused_by_name(
-    prompt: tuple[int, ...], sampling: SamplingParams, param: str
+    prompt: tuple[int | tuple[int, int], ...], sampling: SamplingParams, param: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        make_engine(FakeRunner()).check(prompt, sampling)
+        make_engine(FakeRunner()).check(prompt_of(prompt), sampling)
     assert caught.value.param == param

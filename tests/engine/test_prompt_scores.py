@@ -7,6 +7,7 @@ import pytest
 from mistral_small_edge.engine.backend import SCORED_ROWS
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Finished, PromptScores
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.fakes import FakeRunner, FakeTokenizer, next_token
 
@@ -14,7 +15,7 @@ SCORED = SamplingParams(prompt_logprobs=1, max_tokens=1)
 
 
 def scores(engine: Engine, prompt: tuple[int, ...], params: SamplingParams) -> list[PromptScores]:
-    engine.add(0, prompt, params)
+    engine.add(0, Prompt(prompt), params)
     found = []
     while engine.has_work:
         for _, output in engine.step():

@@ -10,6 +10,7 @@ import pytest
 
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Finished, PromptProgress, TextOutput
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import OutputStream, Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
@@ -42,7 +43,7 @@ def test_two_hundred_requests_from_many_threads_each_get_their_own_answer(worker
     sampling = SamplingParams(max_tokens=30)
 
     def ask(prompt: tuple[int, ...]) -> str:
-        return read(worker.submit(prompt, sampling))
+        return read(worker.submit(Prompt(prompt), sampling))
 
     with ThreadPoolExecutor(16) as pool:
         texts = list(pool.map(ask, prompts, timeout=PATIENCE))
@@ -51,8 +52,8 @@ def test_two_hundred_requests_from_many_threads_each_get_their_own_answer(worker
 
 def test_closing_one_stream_leaves_the_others_alone(worker: Worker, runner: FakeRunner) -> None:
     endless = SamplingParams(ignore_eos=True)
-    given_up = worker.submit((1, 2, 3), endless)
-    other = worker.submit((4, 5, 6), SamplingParams(max_tokens=50, ignore_eos=True))
+    given_up = worker.submit(Prompt((1, 2, 3)), endless)
+    other = worker.submit(Prompt((4, 5, 6)), SamplingParams(max_tokens=50, ignore_eos=True))
     next(given_up)
     given_up.close()
     given_up.close()
@@ -65,8 +66,8 @@ def test_closing_one_stream_leaves_the_others_alone(worker: Worker, runner: Fake
 def test_closing_frees_the_slot_for_one_who_waits(runner: FakeRunner) -> None:
     runner.max_sequences = 1
     worker = Worker(Engine(runner, FakeTokenizer(), prefill_chunk=16))
-    hog = worker.submit((1, 2, 3), SamplingParams(ignore_eos=True))
-    waiting = worker.submit((4, 5, 6), SamplingParams(max_tokens=3, ignore_eos=True))
+    hog = worker.submit(Prompt((1, 2, 3)), SamplingParams(ignore_eos=True))
+    waiting = worker.submit(Prompt((4, 5, 6)), SamplingParams(max_tokens=3, ignore_eos=True))
     hog.close()
     *_, last = waiting
     assert isinstance(last, Finished)
@@ -83,18 +84,18 @@ def test_a_crash_reaches_every_stream_and_every_later_one(runner: FakeRunner) ->
 
     runner.before = crash
     worker = Worker(Engine(runner, FakeTokenizer(), prefill_chunk=16))
-    streams = [worker.submit((n,), SamplingParams()) for n in range(6)]
+    streams = [worker.submit(Prompt((n,)), SamplingParams()) for n in range(6)]
     both_in.set()
     for stream in streams:
         with pytest.raises(EngineStopped, match="out of order"):
             read(stream)
     with pytest.raises(EngineStopped, match="out of order"):
-        worker.submit((1,), SamplingParams())
+        worker.submit(Prompt((1,)), SamplingParams())
     worker.close()
 
 
 def test_closing_the_worker_ends_live_streams(worker: Worker) -> None:
-    stream = worker.submit((1, 2), SamplingParams(ignore_eos=True))
+    stream = worker.submit(Prompt((1, 2)), SamplingParams(ignore_eos=True))
     next(stream)
     worker.close()
     with pytest.raises(EngineStopped):
@@ -103,11 +104,11 @@ def test_closing_the_worker_ends_live_streams(worker: Worker) -> None:
 
 def test_a_bad_request_is_refused_before_it_is_queued(worker: Worker) -> None:
     with pytest.raises(InvalidRequest):
-        worker.submit((), SamplingParams())
+        worker.submit(Prompt(()), SamplingParams())
 
 
 def test_a_call_runs_in_the_engines_thread_between_batches(worker: Worker) -> None:
-    running = worker.submit((1, 2, 3), SamplingParams(max_tokens=50, ignore_eos=True))
+    running = worker.submit(Prompt((1, 2, 3)), SamplingParams(max_tokens=50, ignore_eos=True))
     next(running)
     assert worker.call(threading.current_thread).name == "engine"
     *_, last = running
@@ -120,7 +121,7 @@ def test_what_a_call_raises_is_its_callers_alone(worker: Worker) -> None:
 
     with pytest.raises(ZeroDivisionError):
         worker.call(fail)
-    assert read(worker.submit((1, 2, 3), SamplingParams(max_tokens=5)))
+    assert read(worker.submit(Prompt((1, 2, 3)), SamplingParams(max_tokens=5)))
 
 
 def test_a_call_that_waits_when_the_engine_stops_is_told(worker: Worker) -> None:
@@ -153,7 +154,7 @@ def test_closing_a_stream_ends_the_reading_of_it_elsewhere() -> None:
         held.wait(PATIENCE)
 
     worker = Worker(Engine(FakeRunner(before=wait), FakeTokenizer(), prefill_chunk=16))
-    stream = worker.submit((1, 2, 3), SamplingParams())
+    stream = worker.submit(Prompt((1, 2, 3)), SamplingParams())
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(list, stream)
         assert started.wait(PATIENCE)
