@@ -18,13 +18,14 @@ if TYPE_CHECKING:
         ChatResponse,
         Delta,
         Finish,
+        ImageProgress,
         Progress,
         TextDelta,
         Timings,
         ToolCallDelta,
         Usage,
     )
-    from mistral_small_edge.chat.messages import ChatRequest, Message
+    from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart
     from mistral_small_edge.chat.response_format import (
         Choice,
         JsonObject,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from mistral_small_edge.chat.tools import NamedTool, Tool, ToolCall
     from mistral_small_edge.config import EngineConfig
     from mistral_small_edge.errors import EdgeError
+    from mistral_small_edge.images import Image
+    from mistral_small_edge.images.sources import image_from
     from mistral_small_edge.llm import LLM, Stream
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -47,6 +50,9 @@ _HOMES = {
     "EdgeError": "errors",
     "EngineConfig": "config",
     "Finish": "chat.deltas",
+    "Image": "images",
+    "ImagePart": "chat.messages",
+    "ImageProgress": "chat.deltas",
     "JsonObject": "chat.response_format",
     "JsonSchema": "chat.response_format",
     "LarkGrammar": "chat.response_format",
@@ -57,11 +63,13 @@ _HOMES = {
     "SamplingParams": "sampling_params",
     "Stream": "llm",
     "TextDelta": "chat.deltas",
+    "TextPart": "chat.messages",
     "Timings": "chat.deltas",
     "Tool": "chat.tools",
     "ToolCall": "chat.tools",
     "ToolCallDelta": "chat.deltas",
     "Usage": "chat.deltas",
+    "image_from": "images.sources",
 }
 
 __all__ = [
@@ -73,6 +81,9 @@ __all__ = [
     "EdgeError",
     "EngineConfig",
     "Finish",
+    "Image",
+    "ImagePart",
+    "ImageProgress",
     "JsonObject",
     "JsonSchema",
     "LarkGrammar",
@@ -83,11 +94,13 @@ __all__ = [
     "SamplingParams",
     "Stream",
     "TextDelta",
+    "TextPart",
     "Timings",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "image_from",
 ]
 
 

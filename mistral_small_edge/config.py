@@ -7,9 +7,12 @@ from here and hand a value back; nothing else in the package has an opinion abou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mistral_small_edge.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KVType = Literal["f16", "q8_0", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -36,6 +39,9 @@ class EngineConfig:
         flash_attention: `auto` is off where memory allows, for exactness, on otherwise.
         mlock: pin the weights in memory.
         force: load even if the plan says that memory will not do.
+        vision: see pictures, if the model's projector is here.
+        projector: a projector of one's own (a path or an `hf:` address); None takes the model's.
+        image_cache: a folder where what pictures look like to the model outlives the process.
     """
 
     context_length: int | None = None
@@ -47,6 +53,9 @@ class EngineConfig:
     flash_attention: FlashAttention = "auto"
     mlock: bool = False
     force: bool = False
+    vision: bool = True
+    projector: str | Path | None = None
+    image_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.context_length is not None:
@@ -58,6 +67,8 @@ class EngineConfig:
         if self.gpu_layers is not None:
             _at_least("gpu_layers", self.gpu_layers, 0)
         _one_of("kv_type", self.kv_type, get_args(KVType))
+        if self.projector is not None and not self.vision:
+            raise InvalidRequest("a projector is named and vision is off", "projector")
         _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
 
 
@@ -77,6 +88,7 @@ class ServerConfig:
         max_body: bytes of a request.
         body_timeout: seconds a request's body may take to arrive.
         lenient: pass over fields that are not known, and name them in a response header.
+        image_urls: fetch pictures from public http and https addresses that clients name.
     """
 
     host: str = "127.0.0.1"
@@ -91,6 +103,7 @@ class ServerConfig:
     max_body: int = 64_000_000
     body_timeout: float = 60.0
     lenient: bool = False
+    image_urls: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:

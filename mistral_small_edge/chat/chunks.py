@@ -31,14 +31,17 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ImageGrid:
-    """A picture, and the cells of 28 by 28 pixels that the model sees it in.
-
-    It takes `rows * (columns + 1)` positions: each row ends with a break, the last with the end.
-    """
+    """A picture, and the cells of 28 by 28 pixels that the model sees it in."""
 
     image: Image
     columns: int
     rows: int
+
+    @property
+    def marks(self) -> tuple[Control, ...]:
+        """A control token for each position: each row ends with a break, the last with the end."""
+        row = (*[Control("[IMG]")] * self.columns, Control("[IMG_BREAK]"))
+        return (*(row * self.rows)[:-1], Control("[IMG_END]"))
 
 
 Chunk = Control | Text | ImageGrid

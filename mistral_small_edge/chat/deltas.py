@@ -1,6 +1,6 @@
 """What comes back: the pieces of an answer, and the answer they add up to.
 
-`LLM.stream` yields Progress while the prompt is read, TextDelta and ToolCallDelta as the answer
+`LLM.stream` yields Progress and ImageProgress while the prompt is read, TextDelta and ToolCallDelta as the answer
 grows, and exactly one Finish. A whole answer is the fold of its deltas (`collect`), so nothing can differ between
 streaming and not.
 """
@@ -26,6 +26,18 @@ class Progress:
     processed: int
     total: int
     cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgress:
+    """How much of the conversation's picture `number` (from 1, of `total`) has been looked at.
+
+    `done` goes up to 1; a picture that was looked at before is not told of.
+    """
+
+    number: int
+    total: int
+    done: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +92,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds: waiting for a slot, reading the prompt, writing the answer."""
+    """Seconds: waiting for a slot, reading the prompt, writing the answer.
+
+    `image_seconds` of `prompt_seconds` went to looking at pictures.
+    """
 
     queue_seconds: float
     prompt_seconds: float
     decode_seconds: float
+    image_seconds: float = 0.0
 
     @property
     def time_to_first_token(self) -> float:
@@ -101,7 +117,7 @@ class Finish:
     timings: Timings
 
 
-Delta = Progress | PromptLogprobs | TextDelta | ToolCallDelta | Finish
+Delta = Progress | ImageProgress | PromptLogprobs | TextDelta | ToolCallDelta | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,7 @@ def collect(deltas: Iterable[Delta]) -> ChatResponse:
                     tuple(calls),
                     prompt_logprobs=tuple(prompt),
                 )
-            case Progress():
+            case Progress() | ImageProgress():
                 pass
     raise ValueError("the stream ended without Finish")
 

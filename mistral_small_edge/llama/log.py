@@ -37,6 +37,14 @@ def redirect() -> None:
     lib.llama_log_set(_receive, None)
 
 
+def redirect_vision() -> None:
+    """The same for the part of llama.cpp that sees, which speaks past its log. Idempotent."""
+    from llama_cpp import mtmd_cpp as mtmd
+
+    mtmd.mtmd_log_set(_receive, None)
+    mtmd.mtmd_helper_log_set(_receive, None)
+
+
 class _Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

@@ -6,24 +6,32 @@ The only place that knows llama_batch and llama.cpp's sequence ids (which are ou
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from mistral_small_edge.errors import DecodeFailed
+from mistral_small_edge.errors import DecodeFailed, NoProjector
 from mistral_small_edge.llama.sampler import LlamaSampler, score_row
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Batch, Constraint, RowClasses, Sampled
+    from numpy.typing import NDArray
+
+    from mistral_small_edge.engine.backend import Batch, Chunk, Constraint, RowClasses, Sampled
+    from mistral_small_edge.images import Image
     from mistral_small_edge.llama.model import Model, ModelOptions
+    from mistral_small_edge.llama.projector import Projector
+    from mistral_small_edge.llama.slices import Slices
     from mistral_small_edge.sampling_params import SamplingParams
 
 
 class LlamaRunner:
-    """A Model as the engine sees it. Used by one thread."""
+    """A Model as the engine sees it, and its projector if it has one. Used by one thread."""
 
-    def __init__(self, model: Model, options: ModelOptions) -> None:
+    def __init__(
+        self, model: Model, options: ModelOptions, projector: Projector | None = None
+    ) -> None:
+        self._projector = projector
         self._context = model.context
         self._memory = lib.llama_get_memory(model.context)
         self._vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
@@ -41,7 +49,24 @@ class LlamaRunner:
         code = lib.llama_decode(self._context, self._batch.struct)
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
+        for chunk in batch:
+            if chunk.padding:
+                self.truncate(chunk.slot, chunk.start + len(chunk.tokens))
         return rows
+
+    def seen(self, image: Image) -> NDArray[np.float32] | None:
+        """A picture's vectors, if they are kept."""
+        return None if self._projector is None else self._projector.seen(image)
+
+    def look_at(self, image: Image) -> Slices:
+        """Begin to make a picture's vectors.
+
+        Raises:
+            NoProjector: there is nothing to see with.
+        """
+        if self._projector is None:
+            raise NoProjector("the model")
+        return self._projector.look_at(image)
 
     def score(self, row: int, token: int, top: int) -> Sampled:
         """How likely `token` was at `row`, and the likeliest ones."""
@@ -69,10 +94,9 @@ class _Batch:
         self._n_seq_id = np.ones(capacity, np.int32)
         # seq_id[i] points at _slot[i].
         self._seq_id = self._slot.ctypes.data + np.arange(capacity, dtype=np.uintp) * 4
-        self.struct = lib.llama_batch(
+        self._vectors: NDArray[np.float32] | None = None  # what struct.embd points at
+        self.struct: Any = lib.llama_batch(
             n_tokens=0,
-            token=_pointer(self._token, lib.llama_token),
-            embd=None,
             pos=_pointer(self._pos, lib.llama_pos),
             n_seq_id=_pointer(self._n_seq_id, ctypes.c_int32),
             seq_id=ctypes.cast(
@@ -85,18 +109,37 @@ class _Batch:
         rows = []
         at = 0
         for chunk in batch:
-            end = at + len(chunk.tokens)
-            self._token[at:end] = chunk.tokens
-            self._pos[at:end] = np.arange(chunk.start, chunk.start + len(chunk.tokens))
+            last = at + len(chunk.tokens)
+            end = last + chunk.padding
+            self._pos[at:end] = np.arange(chunk.start, chunk.start + end - at)
             self._slot[at:end] = chunk.slot
             self._logits[at:end] = chunk.score
             if chunk.sample:
-                self._logits[end - 1] = 1
-                rows.append(end - 1)
+                self._logits[last - 1] = 1
+                rows.append(last - 1)
+            if chunk.vectors is None:
+                self._token[at:last] = chunk.tokens
+                self._token[last:end] = chunk.tokens[-1]  # any will do: nothing reads it
             at = end
+        self._point_at_input(batch[0])
         self.struct.n_tokens = at
         return tuple(rows)
 
+    def _point_at_input(self, first: Chunk) -> None:
+        """Tokens or vectors: llama.cpp reads the one that is given, and a picture comes alone."""
+        self._vectors = _padded(first.vectors, first.padding)
+        if self._vectors is None:
+            self.struct.token, self.struct.embd = _pointer(self._token, lib.llama_token), None
+        else:
+            self.struct.token, self.struct.embd = None, _pointer(self._vectors, ctypes.c_float)
 
-def _pointer(array: np.ndarray, kind: type) -> ctypes._Pointer:  # type: ignore[type-arg]
+
+def _padded(vectors: NDArray[np.float32] | None, padding: int) -> NDArray[np.float32] | None:
+    if vectors is None or not padding:
+        return vectors
+    nothing = np.zeros((padding, vectors.shape[1]), np.float32)
+    return np.concatenate([vectors, nothing], dtype=np.float32)
+
+
+def _pointer(array: NDArray[Any], kind: type) -> ctypes._Pointer:  # type: ignore[type-arg]
     return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))

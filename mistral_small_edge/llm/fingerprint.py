@@ -17,16 +17,29 @@ _HEAD = 1 << 20  # bytes of each file: its metadata, and the first tensors
 
 
 def fingerprint(parts: Sequence[Path], options: ModelOptions) -> str:
-    """`fp_` and twelve digits: the file, the build, the kind of processor, how it is computed.
+    """`fp_` and twelve digits: the files, the build, the kind of processor, how it is computed."""
+    digest = _of_files(parts)
+    computed = (options.kv_type, options.flash_attention, options.gpu_layers)
+    digest.update(repr((_build(), computed)).encode())
+    return f"fp_{digest.hexdigest()[:12]}"
 
-    A whole 14 GB file is not read for it: two files that differ have other heads or sizes.
-    """
+
+def fingerprint_of_sight(projector: Path) -> str:
+    """The same for what a picture becomes, which no option of the text model changes."""
+    digest = _of_files([projector])
+    digest.update(repr(_build()).encode())
+    return digest.hexdigest()
+
+
+def _of_files(parts: Sequence[Path]) -> hashlib._Hash:
+    """A whole 14 GB file is not read for it: two files that differ have other heads or sizes."""
     digest = hashlib.sha256()
     for part in parts:
         with part.open("rb") as file:
             digest.update(file.read(_HEAD))
         digest.update(str(part.stat().st_size).encode())
-    build = (version("mistral-small-edge"), version("llama-cpp-python"), platform.machine())
-    computed = (options.kv_type, options.flash_attention, options.gpu_layers)
-    digest.update(repr((build, computed)).encode())
-    return f"fp_{digest.hexdigest()[:12]}"
+    return digest
+
+
+def _build() -> tuple[str, str, str]:
+    return (version("mistral-small-edge"), version("llama-cpp-python"), platform.machine())

@@ -15,18 +15,19 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
-from mistral_small_edge.chat.chunks import Chunk, Control, ImageGrid, Text
+from mistral_small_edge.chat.chunks import ImageGrid, Text
 from mistral_small_edge.chat.deltas import (
     ChatResponse,
     collect,
 )
-from mistral_small_edge.chat.messages import ChatRequest, Message, TextRequest
+from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart, TextRequest
 from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import Worker
-from mistral_small_edge.errors import EngineStopped, InvalidRequest
+from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.bare_loop import BareLoop
@@ -35,7 +36,14 @@ from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.llm.constraints import Constraints
 from mistral_small_edge.llm.fingerprint import fingerprint
-from mistral_small_edge.llm.setup import choose_dialect, choose_options, plan_memory
+from mistral_small_edge.llm.prompts import encode
+from mistral_small_edge.llm.setup import (
+    choose_dialect,
+    choose_options,
+    choose_projector,
+    new_projector,
+    plan_memory,
+)
 from mistral_small_edge.llm.stream import Stream
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
@@ -47,7 +55,10 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.tools import Tool, ToolChoice
+    from mistral_small_edge.images import Detail
+    from mistral_small_edge.images.sources import PictureSource
     from mistral_small_edge.llama.constraint import LlamaConstraint
+    from mistral_small_edge.llama.projector import Projector
     from mistral_small_edge.memory import MemoryPlan
 
     Offered = Tool | Callable[..., object]
@@ -64,6 +75,7 @@ class LLM:
         context_length: tokens one conversation can hold, answer included.
         default_sampling: what the model's publisher recommends.
         memory: what was planned for it.
+        sees: whether it takes pictures.
         fingerprint: equal where the same seed and prompt give the same answer.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
@@ -77,8 +89,10 @@ class LLM:
         default_sampling: SamplingParams,
         fingerprint: str,
         memory: MemoryPlan,
+        projector: Projector | None = None,
     ) -> None:
         self.name = name
+        self.sees = projector is not None
         self.memory = memory
         self.fingerprint = fingerprint
         self.context_length = options.context_length
@@ -88,11 +102,11 @@ class LLM:
         self._dialect = dialect
         self.tokenizer = LlamaTokenizer(model)
         self._constraints = Constraints(self.tokenizer)
-        runner = LlamaRunner(model, options)
+        runner = LlamaRunner(model, options, projector)
         self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=options.prefill_chunk))
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
         # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
-        self._finalizer = weakref.finalize(self, _shut_down, self._worker, model)
+        self._finalizer = weakref.finalize(self, _shut_down, self._worker, projector, model)
 
     @classmethod
     def load(
@@ -111,7 +125,8 @@ class LLM:
 
         Raises:
             ModelNotFound, NotCached: there is no such model, or not here.
-            ModelLoadFailed: the file is damaged, or of a kind that llama.cpp does not know.
+            ModelLoadFailed: a file is damaged, or of a kind that llama.cpp does not know, or the
+                projector is another model's.
             NotEnoughMemory: it would not fit, and `config.force` is off.
         """
         config = config or EngineConfig()
@@ -119,14 +134,17 @@ class LLM:
         header = read_header(file.path)
         host = probe_host()
         options = choose_options(header, host, config)
-        memory = plan_memory(header, host, options, force=config.force)
+        sight = choose_projector(model, header, config)
+        memory = plan_memory(header, host, options, sight, force=config.force)
         loaded = load_model(file.path, options, on_progress)
         try:
             tokenizer = LlamaTokenizer(loaded)
             dialect = choose_dialect(file.path, header.chat_template, tokenizer)
             sampling = file.sampling or SamplingParams()
-            mark = fingerprint(file.parts, options)
-            return cls(file.name, loaded, options, dialect, sampling, mark, memory)
+            projector = new_projector(sight, loaded, options, config) if sight else None
+            parts = (*file.parts, sight.path) if sight else file.parts
+            mark = fingerprint(parts, options)
+            return cls(file.name, loaded, options, dialect, sampling, mark, memory, projector)
         except BaseException:
             loaded.close()
             raise
@@ -143,12 +161,17 @@ class LLM:
             ContextLengthExceeded: the prompt does not fit.
             EngineStopped: the model was closed.
         """
-        prompt = self.prompt_tokens(request)
+        prompt = self._prompt(request)
         params = request.sampling or self.default_sampling
         outputs = self._worker.submit(prompt, params, self._constraint(request))
         chat = request if isinstance(request, ChatRequest) else None
         parser = PlainParser() if chat is None else self._dialect.parser(chat)
         return Stream(self, outputs, parser, self.tokenizer.control_name)
+
+    @property
+    def auto_image_tokens(self) -> int:
+        """The most that a picture takes if nobody says how closely to look: half of the context."""
+        return self.context_length // 2
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,21 +205,14 @@ class LLM:
             return b"".join(map(self.tokenizer.token_bytes, tokens)).decode("utf-8", "replace")
 
     def prompt_tokens(self, request: ChatRequest | TextRequest) -> tuple[int, ...]:
-        """The ids that `stream` would have the model continue.
+        """The ids that `stream` would have the model continue; a picture's are those of its marks.
 
         Raises:
             InvalidRequest: the model's template refuses the messages.
+            NoProjector: there is a picture, and nothing to see it with.
             EngineStopped: the model was closed.
         """
-        if isinstance(request, ChatRequest):
-            chunks = self._dialect.render(request)
-        elif isinstance(request.prompt, str):
-            chunks = (Text(request.prompt),)
-        else:
-            self._check_ids(request.prompt, "prompt")
-            return request.prompt
-        with self._in_use():
-            return self._encode(chunks)
+        return self._prompt(request).tokens
 
     def time_bare_loop(self, request: ChatRequest, tokens: int) -> float:
         """The benchmark's yardstick: seconds for `tokens` - 1 decode steps without an engine.
@@ -250,6 +266,8 @@ class LLM:
         messages: str | Sequence[Message],
         *,
         system: str | None = None,
+        images: Sequence[PictureSource] = (),
+        image_detail: Detail = "auto",
         sampling: SamplingParams | None = None,
         tools: Sequence[Offered] = (),
         tool_choice: ToolChoice | None = None,
@@ -264,6 +282,8 @@ class LLM:
         messages: str | Sequence[Message],
         *,
         system: str | None = None,
+        images: Sequence[PictureSource] = (),
+        image_detail: Detail = "auto",
         sampling: SamplingParams | None = None,
         tools: Sequence[Offered] = (),
         tool_choice: ToolChoice | None = None,
@@ -277,6 +297,8 @@ class LLM:
         messages: str | Sequence[Message],
         *,
         system: str | None = None,
+        images: Sequence[PictureSource] = (),
+        image_detail: Detail = "auto",
         sampling: SamplingParams | None = None,
         tools: Sequence[Offered] = (),
         tool_choice: ToolChoice | None = None,
@@ -288,6 +310,10 @@ class LLM:
         """Answer a conversation, or a single question given as a string.
 
         Args:
+            images: pictures that the single question is about: paths, bytes, data URIs or
+                Pillow's; in a conversation they are ImageParts of its messages.
+            image_detail: low takes at most 272 tokens a picture, high up to 3080, auto the same
+                but no more than half of the context.
             tools: descriptions, or Python functions: a function's signature and docstring
                 describe it.
             response_format: the shape of the answer; a pydantic model or another type has its
@@ -298,12 +324,19 @@ class LLM:
 
         Raises:
             AnswerCutShort: an instance was wanted and there was no room for all of it.
+            UnsupportedImage: a picture that cannot be had or looked at.
             InvalidRequest: tools that cannot be run, or be described.
             What `stream` raises, and what a function raises.
         """
         from mistral_small_edge.llm import functions
 
-        turns = [Message("user", messages)] if isinstance(messages, str) else list(messages)
+        shown = self._images(images, image_detail)
+        if isinstance(messages, str):
+            turns = [Message("user", (*shown, TextPart(messages)) if shown else messages)]
+        elif shown:
+            raise InvalidRequest("images go with a question that is a string", "images")
+        else:
+            turns = list(messages)
         if system is not None:
             turns.insert(0, Message("system", system))
         offered, runnable = functions.as_tools(tools)
@@ -352,6 +385,16 @@ class LLM:
                     f"{param} has {token}; the vocabulary has {self.tokenizer.vocab_size}", param
                 )
 
+    def _images(self, sources: Sequence[PictureSource], detail: Detail) -> tuple[ImagePart, ...]:
+        if not sources:
+            return ()
+        from mistral_small_edge.images.sources import image_from
+
+        most = self.auto_image_tokens if detail == "auto" else None
+        return tuple(
+            ImagePart(image_from(source, detail=detail, most_tokens=most)) for source in sources
+        )
+
     def _constraint(self, request: ChatRequest | TextRequest) -> LlamaConstraint | None:
         if not isinstance(request, ChatRequest):
             return None
@@ -362,23 +405,22 @@ class LLM:
         with self._in_use():
             return self._constraints.new(rules, begun)
 
-    def _encode(self, chunks: tuple[Chunk, ...]) -> tuple[int, ...]:
-        controls = self.tokenizer.control_tokens
-        ids: list[int] = []
-        for chunk in chunks:
-            match chunk:
-                case Control():
-                    ids.append(controls[chunk.name])
-                case Text():
-                    ids += self.tokenizer.encode(chunk.text)
-                case ImageGrid():
-                    raise InvalidRequest("no projector is loaded to see images with", "messages")
-        bos = self.tokenizer.bos
-        if self.tokenizer.adds_bos and bos is not None and ids[:1] != [controls[bos]]:
-            ids.insert(0, controls[bos])
-        return tuple(ids)
+    def _prompt(self, request: ChatRequest | TextRequest) -> Prompt:
+        if isinstance(request, ChatRequest):
+            chunks = self._dialect.render(request)
+        elif isinstance(request.prompt, str):
+            chunks = (Text(request.prompt),)
+        else:
+            self._check_ids(request.prompt, "prompt")
+            return Prompt(request.prompt)
+        if not self.sees and any(isinstance(chunk, ImageGrid) for chunk in chunks):
+            raise NoProjector(self.names[0])
+        with self._in_use():
+            return encode(chunks, self.tokenizer)
 
 
-def _shut_down(worker: Worker, model: Model) -> None:
+def _shut_down(worker: Worker, projector: Projector | None, model: Model) -> None:
     worker.close()
+    if projector is not None:
+        projector.close()
     model.close()

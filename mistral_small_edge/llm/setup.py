@@ -8,15 +8,21 @@ from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, EngineConfig
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
+from mistral_small_edge.gguf import read_projector, read_row_break
 from mistral_small_edge.host import Host, choose_threads
 from mistral_small_edge.llama.model import ModelOptions
+from mistral_small_edge.llama.projector import Projector, ProjectorOptions
+from mistral_small_edge.llama.vector_cache import VectorCache
+from mistral_small_edge.llm.fingerprint import fingerprint_of_sight
 from mistral_small_edge.memory import MemoryPlan, check, choose_flash_attention, plan
+from mistral_small_edge.store.catalog import resolve_projector
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
-    from mistral_small_edge.gguf import ModelHeader
+    from mistral_small_edge.gguf import ModelHeader, ProjectorHeader
+    from mistral_small_edge.llama.model import Model
     from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 
 
@@ -45,11 +51,58 @@ def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> Mod
         kv_type=config.kv_type,
         flash_attention=flash_attention,
         mlock=config.mlock,
+        float_matrices=header.has_float_matrices,
+    )
+
+
+def choose_projector(
+    model: str | Path, header: ModelHeader, config: EngineConfig
+) -> ProjectorHeader | None:
+    """The file that the model sees with; None if it has none here, or is not to see.
+
+    Raises:
+        ModelNotFound, NotCached: the one that `config` names is not here.
+        ModelLoadFailed: it is damaged, no projector, or another model's.
+    """
+    if not config.vision:
+        return None
+    file = resolve_projector(model, config.projector)
+    if file is None:
+        return None
+    found = read_projector(file.path)
+    if found.projection_dim != header.embedding_length:
+        raise ModelLoadFailed(
+            found.path,
+            f"it belongs to another model: its vectors have {found.projection_dim} numbers, and "
+            f"{header.name} reads {header.embedding_length}",
+        )
+    return found
+
+
+def new_projector(
+    header: ProjectorHeader, model: Model, options: ModelOptions, config: EngineConfig
+) -> Projector:
+    """A projector that is loaded when the first picture comes."""
+    return Projector(
+        ProjectorOptions(
+            path=header.path,
+            layers=header.block_count,
+            row_break=read_row_break(header.path),
+            threads=options.threads,
+            use_gpu=options.gpu_layers != 0,
+        ),
+        model,
+        VectorCache(fingerprint_of_sight(header.path), config.image_cache),
     )
 
 
 def plan_memory(
-    header: ModelHeader, host: Host, options: ModelOptions, *, force: bool
+    header: ModelHeader,
+    host: Host,
+    options: ModelOptions,
+    projector: ProjectorHeader | None,
+    *,
+    force: bool,
 ) -> MemoryPlan:
     """What the model will take.
 
@@ -64,6 +117,7 @@ def plan_memory(
         kv_type=options.kv_type,
         flash_attention=options.flash_attention,
         prefill_chunk=options.prefill_chunk,
+        projector=projector,
     )
     if not force:
         check(memory, host)

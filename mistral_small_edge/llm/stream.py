@@ -11,6 +11,7 @@ from mistral_small_edge.chat.deltas import (
     Alternative,
     Delta,
     Finish,
+    ImageProgress,
     Progress,
     PromptLogprobs,
     TextDelta,
@@ -24,6 +25,7 @@ from mistral_small_edge.engine.outputs import (
     Finished,
     FinishReason,
     Output,
+    PictureProgress,
     PromptProgress,
     PromptScores,
     TextOutput,
@@ -74,6 +76,8 @@ class Stream:
         match output:
             case PromptProgress():
                 yield Progress(output.processed, output.total, output.cached)
+            case PictureProgress():
+                yield ImageProgress(output.number, output.total, output.done)
             case PromptScores():
                 yield PromptLogprobs(tuple(map(_logprob, output.scored)))
             case TextOutput():
@@ -105,5 +109,10 @@ def _finish(output: Finished, *, called: bool) -> Finish:
     return Finish(
         "tool_calls" if called and output.reason is FinishReason.STOP else output.reason.value,
         Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens),
-        Timings(output.queue_seconds, output.prompt_seconds, output.decode_seconds),
+        Timings(
+            output.queue_seconds,
+            output.prompt_seconds,
+            output.decode_seconds,
+            output.image_seconds,
+        ),
     )

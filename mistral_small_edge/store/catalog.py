@@ -8,13 +8,13 @@ since it is a misspelt one.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from mistral_small_edge.errors import InvalidRequest, ModelNotFound
 from mistral_small_edge.sampling_params import SamplingParams
-from mistral_small_edge.store.cache import locate
+from mistral_small_edge.store.cache import locate, look
 from mistral_small_edge.store.source import (
     HUB_PREFIX,
     HubFile,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.store.source import Location
 
 T = TypeVar("T")
+PROJECTOR = "projector"  # what a model's projector is called, in the place of a build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,12 @@ class CatalogEntry:
     projector: Build | None = None
 
     def sources(self) -> Iterator[ModelSource]:
-        """Every build as something that can be asked for."""
-        return map(self._source, self.builds)
+        """Every build, and the projector, as something that can be asked for."""
+        return map(self._source, self._files())
+
+    def has(self, location: Location | None) -> bool:
+        """Whether a build is published there."""
+        return any(location in build.locations for build in self.builds)
 
     def source(self, quant: str) -> ModelSource:
         """The build called `quant`, in any spelling.
@@ -74,11 +79,17 @@ class CatalogEntry:
         Raises:
             ModelNotFound: there is none; it lists those that exist.
         """
-        for build in self.builds:
+        for build in self._files():
             if build.quant.lower() == quant.lower():
                 return self._source(build)
         known = [f"{self.name}:{build.quant}" for build in self.builds]
         raise ModelNotFound(f"{self.name}:{quant}", known)
+
+    def _files(self) -> tuple[Build, ...]:
+        """The builds, and the projector under a name of its own."""
+        if self.projector is None:
+            return self.builds
+        return (*self.builds, replace(self.projector, quant=PROJECTOR))
 
     def _source(self, build: Build) -> ModelSource:
         return ModelSource(
@@ -133,8 +144,17 @@ class Catalog:
             return _local(Path(name))
         raise ModelNotFound(name, [entry.name for entry in self.entries])
 
+    def find_projector(self, name: str) -> ModelSource | None:
+        """The projector that goes with the model `name`; None if none is known."""
+        address = parse_hub_file(name) if name.startswith(HUB_PREFIX) else None
+        for entry in self.entries:
+            named = name.partition(":")[0].lower() in _spellings(entry)
+            if entry.projector and (named or entry.has(address)):
+                return entry.source(PROJECTOR)
+        return None
+
     def sources(self) -> Iterator[ModelSource]:
-        """Every build of every model."""
+        """Every file of every model."""
         for entry in self.entries:
             yield from entry.sources()
 
@@ -158,6 +178,30 @@ def resolve(
     """
     source = _local(name) if isinstance(name, Path) else (catalog or Catalog.load()).find(name)
     return locate(source, cache)
+
+
+def resolve_projector(
+    model: str | Path,
+    projector: str | Path | None = None,
+    *,
+    cache: Path | None = None,
+    catalog: Catalog | None = None,
+) -> ModelFile | None:
+    """The projector on this disk that goes with `model`; None if there is none.
+
+    Args:
+        projector: one of the user's own, which must be there: a path, or an `hf:` address.
+
+    Raises:
+        What `resolve` raises for `projector`.
+    """
+    if projector is not None:
+        own = str(projector)
+        return resolve(own if own.startswith(HUB_PREFIX) else Path(projector), cache=cache)
+    if isinstance(model, Path):
+        return None
+    source = (catalog or Catalog.load()).find_projector(model)
+    return None if source is None else look(source, cache).file
 
 
 def _local(path: Path) -> ModelSource:
