@@ -28,12 +28,13 @@ async def chat_completions(
     """Answer a conversation."""
     headers = refuse_unknown(body, lenient=service.config.lenient)
     llm = service.llm(body.model)
-    asked = answers(body, llm.default_sampling, service.admission.slots)
+    images, notes = await service.pictures.of(body.messages, llm)
+    asked = answers(body, images, llm.default_sampling, service.admission.slots)
     shape = ChatShape(
         Head.new("chatcmpl", body.model, llm.fingerprint), asked.logprobs, asked.include_usage
     )
     return await respond(
-        request, service, llm, asked.requests, shape, stream=asked.stream, headers=headers
+        request, service, llm, asked.requests, shape, stream=asked.stream, headers=headers | notes
     )
 
 

@@ -92,8 +92,10 @@ async def tokenize(body: TokenizeRequest, service: _Service) -> dict[str, object
                 "cannot be false",
                 "add_generation_prompt",
             )
+        messages = body.messages or []
+        images, _ = await service.pictures.of(messages, llm)
         request = ChatRequest(
-            tuple(message.value() for message in body.messages or ()),
+            tuple(message.value(images) for message in messages),
             tools=tuple(tool.value() for tool in body.tools or ()),
         )
         ids = await asyncio.to_thread(llm.prompt_tokens, request)
@@ -133,6 +135,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
         "created": service.started,
         "owned_by": "mistral-small-edge",
         "max_model_len": service.model().context_length,
+        "input_modalities": ["text", "image"] if service.model().sees else ["text"],
     }
 
 

@@ -10,6 +10,7 @@ from fastapi import Request
 from mistral_small_edge.errors import EdgeError, EngineLoading, EngineStopped, ModelNotFound
 from mistral_small_edge.server.admission import Admission
 from mistral_small_edge.server.metrics import Metrics
+from mistral_small_edge.server.pictures import Pictures
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,6 +30,7 @@ class Service:
         self.started = int(time.time())
         self.admission = Admission(slots, config.max_queue)
         self.metrics = Metrics(self.admission)
+        self.pictures = Pictures(follow=config.image_urls)
 
     @property
     def status(self) -> Status:

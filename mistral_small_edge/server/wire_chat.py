@@ -20,7 +20,11 @@ from mistral_small_edge.server.wire_messages import (
 from mistral_small_edge.server.wire_sampling import WireSampling
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
+    from mistral_small_edge.server.wire_messages import Address
 
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 256
@@ -50,8 +54,13 @@ class Answers:
     logprobs: bool
 
 
-def answers(wire: ChatCompletionRequest, defaults: SamplingParams, slots: int) -> Answers:
-    """What a request asks for; `defaults` are the model's own.
+def answers(
+    wire: ChatCompletionRequest,
+    images: Mapping[Address, Image],
+    defaults: SamplingParams,
+    slots: int,
+) -> Answers:
+    """What a request asks for; `images` has its pictures, `defaults` are the model's own.
 
     Raises:
         InvalidRequest: a value that cannot be honoured; `param` names its field.
@@ -59,7 +68,7 @@ def answers(wire: ChatCompletionRequest, defaults: SamplingParams, slots: int) -
     if not wire.messages:
         raise InvalidRequest("messages is empty; at least one is needed", "messages")
     sampling = wire.sampling(defaults, max_tokens=_max_tokens(wire), top_logprobs=_logprobs(wire))
-    messages = tuple(message.value() for message in wire.messages)
+    messages = tuple(message.value(images) for message in wire.messages)
     tools = tuple(tool.value() for tool in wire.tools or ())
     requests = (
         ChatRequest(

@@ -5,11 +5,11 @@ Fields that are missing from a class are not ignored: `fields.unknown` finds the
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from mistral_small_edge.chat.messages import Message, TextPart
+from mistral_small_edge.chat.messages import ImagePart, Message, Part, TextPart
 from mistral_small_edge.chat.response_format import (
     Choice,
     JsonObject,
@@ -19,8 +19,15 @@ from mistral_small_edge.chat.response_format import (
     ResponseFormat,
 )
 from mistral_small_edge.chat.tools import NamedTool, Tool, ToolCall, ToolChoice
-from mistral_small_edge.errors import UnsupportedImage
+from mistral_small_edge.images import Detail
 from mistral_small_edge.server.fields import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mistral_small_edge.images import Image
+
+Address = tuple[str, Detail]
 
 
 class WireText(Wire):
@@ -34,7 +41,7 @@ class WireImageUrl(Wire):
     """Where a picture is."""
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Detail | None = None
 
 
 class WireImage(Wire):
@@ -42,6 +49,22 @@ class WireImage(Wire):
 
     type: Literal["image_url"]
     image_url: WireImageUrl | str
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+    @property
+    def detail(self) -> Detail:
+        """How closely it is to be looked at."""
+        given = None if isinstance(self.image_url, str) else self.image_url.detail
+        return given or "auto"
+
+    @property
+    def address(self) -> Address:
+        """What tells it from other pictures of the request."""
+        return self.url, self.detail
 
 
 class WireFunctionCall(Wire):
@@ -81,29 +104,35 @@ class WireMessage(Wire):
     audio: None = None
     function_call: None = None
 
-    def value(self) -> Message:
-        """As chat knows it.
+    def value(self, images: Mapping[Address, Image]) -> Message:
+        """As chat knows it; `images` has its pictures.
 
         Raises:
             InvalidRequest: the fields do not go together.
         """
         return Message(
             "system" if self.role == "developer" else self.role,
-            self._content(),
+            self._content(images),
             tuple(call.value() for call in self.tool_calls or ()),
             self.tool_call_id,
         )
 
-    def _content(self) -> str | tuple[TextPart, ...]:
+    def _content(self, images: Mapping[Address, Image]) -> str | tuple[Part, ...]:
         if not isinstance(self.content, list):
             return self.content or ""
-        return tuple(_text(part) for part in self.content)
+        return tuple(
+            TextPart(part.text) if isinstance(part, WireText) else ImagePart(images[part.address])
+            for part in self.content
+        )
 
 
-def _text(part: WireText | WireImage) -> TextPart:
-    if isinstance(part, WireImage):
-        raise UnsupportedImage("this server does not look at images yet", "messages.content")
-    return TextPart(part.text)
+def images_of(messages: Iterable[WireMessage]) -> Iterator[tuple[str, WireImage]]:
+    """Every picture of a conversation, and the path of its field."""
+    for at, message in enumerate(messages):
+        parts = message.content if isinstance(message.content, list) else ()
+        for number, part in enumerate(parts):
+            if isinstance(part, WireImage):
+                yield f"messages.{at}.content.{number}.image_url", part
 
 
 class WireFunction(Wire):

@@ -250,8 +250,8 @@ def test_ids_of_other_programs_are_taken(client: OpenAI) -> None:
         ({"temperature": "hot"}, "temperature", "valid number"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
-            "messages.content",
-            "images",
+            "messages.0.content.0.image_url",
+            "noise is loaded without a projector",
         ),
     ],
 )  # fmt: skip
