@@ -1,4 +1,4 @@
-"""An answer on the screen: a bar while the prompt is read, then text as it is written.
+"""An answer on the screen: bars while the prompt is read and its pictures are looked at, then text.
 
 The one drawing of a stream; `ask` and `chat` share it. Calls come after the text, a line of JSON each. What a model writes is not trusted with a
 terminal: control characters other than newline and tab are shown, not obeyed. Into a pipe the text
@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.chat.deltas import Progress, TextDelta, ToolCallDelta, collect
+from mistral_small_edge.chat.deltas import (
+    ImageProgress,
+    Progress,
+    TextDelta,
+    ToolCallDelta,
+    collect,
+)
 from mistral_small_edge.cli import console
 
 if TYPE_CHECKING:
@@ -28,6 +35,9 @@ if TYPE_CHECKING:
 _UNTRUSTED = MappingProxyType(
     dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 )
+
+
+_LONG = 10.0  # seconds; of a shorter wait nobody is told who sees no bar
 
 
 class AnswerStopped(KeyboardInterrupt):
@@ -71,8 +81,9 @@ def statistics(response: ChatResponse) -> str:
     """One line: tokens read, tokens written, seconds for each, and the rate of writing."""
     usage, timings = response.usage, response.timings
     cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens else ""
+    looked = f" ({timings.image_seconds:.1f} s looking)" if timings.image_seconds else ""
     line = (
-        f"{usage.prompt_tokens} prompt tokens{cached} in {timings.prompt_seconds:.1f} s, "
+        f"{usage.prompt_tokens} prompt tokens{cached} in {timings.prompt_seconds:.1f} s{looked}, "
         f"{usage.completion_tokens} tokens in {timings.decode_seconds:.1f} s"
     )
     steps = usage.completion_tokens - 1  # the first token comes with the prompt
@@ -98,6 +109,7 @@ class _Screen:
         self._terminal = sys.stdout.isatty()
         self._reading = ExitStack()
         self._bar: console.Bar | None = None
+        self._looking: _Looking | None = None
         self._last = ""  # the last character on stdout
         self._called = False
 
@@ -105,6 +117,8 @@ class _Screen:
         match delta:
             case Progress():
                 self._advance(delta)
+            case ImageProgress():
+                self._look(delta)
             case ToolCallDelta():
                 self._reading.close()
                 self._called = True
@@ -114,7 +128,20 @@ class _Screen:
                     console.write(printable(text) if self._terminal else text)
                     self._last = text[-1]
 
+    def _look(self, progress: ImageProgress) -> None:
+        """A bar for each picture, in the place of the prompt's."""
+        if self._looking is None or self._looking.number != progress.number:
+            self._reading.close()
+            self._bar = None
+            name = f"Looking at picture {progress.number} of {progress.total}"
+            bar = self._reading.enter_context(console.progress(name, "percent", total=100))
+            self._looking = _Looking(progress.number, bar, name)
+        self._looking.update(progress.done)
+
     def _advance(self, progress: Progress) -> None:
+        if self._looking is not None:
+            self._reading.close()
+            self._looking = None
         if self._bar is None:
             bar = console.progress(
                 "Reading the prompt", "tokens", initial=progress.cached, total=progress.total
@@ -141,3 +168,27 @@ class _Screen:
         # A terminal has echoed ^C: the cursor is not where the text ended.
         echoed = self._terminal and issubclass(kind, KeyboardInterrupt)
         return echoed or self._last not in ("", "\n")
+
+
+class _Looking:
+    """How a picture is told of while it is looked at: a bar, or a line if it takes long."""
+
+    def __init__(self, number: int, bar: console.Bar, name: str) -> None:
+        self.number = number
+        self._bar = bar
+        self._name = name
+        self._begun: tuple[float, float] | None = None
+        self._told = console.can_draw()
+
+    def update(self, done: float) -> None:
+        """Take the next report."""
+        self._bar.update(round(100 * done), 100)
+        now = time.monotonic()
+        if self._begun is None or self._begun[1] >= done:  # the projector was being loaded
+            self._begun = now, done
+            return
+        begun, before = self._begun
+        left = (now - begun) / (done - before) * (1 - done)
+        if not self._told and left > _LONG:
+            console.note(f"{self._name}: about {left:.0f} s")
+        self._told = True

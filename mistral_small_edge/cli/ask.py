@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_small_edge.cli import console, options, shapes, stdin
+from mistral_small_edge.cli import console, options, pictures, shapes, stdin
 from mistral_small_edge.cli.answer import show, statistics
 from mistral_small_edge.cli.loading import load
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
@@ -15,7 +15,10 @@ from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_small_edge.chat.deltas import ChatResponse
+    from mistral_small_edge.chat.messages import Message
 
 _DEFAULTS = EngineConfig()
 
@@ -27,6 +30,9 @@ def ask(
     ] = None,
     model: options.Model = DEFAULT_MODEL,
     system: options.System = None,
+    image: options.Image = None,
+    image_detail: options.ImageDetail = "auto",
+    image_as_stored: options.ImageAsStored = False,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -43,6 +49,9 @@ def ask(
     flash_attention: options.Flash = _DEFAULTS.flash_attention,
     mlock: options.Mlock = _DEFAULTS.mlock,
     force: options.Force = _DEFAULTS.force,
+    no_vision: options.NoVision = not _DEFAULTS.vision,
+    mmproj: options.Mmproj = None,
+    image_cache: options.ImageCache = _DEFAULTS.image_cache,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole response as one JSON object.")
     ] = False,
@@ -54,15 +63,15 @@ def ask(
     The answer is the only thing on stdout. Exit codes: 0 answered, 1 failed, 2 wrong usage,
     130 interrupted.
     """
-    from mistral_small_edge.chat.messages import ChatRequest, Message
+    from mistral_small_edge.chat.messages import ChatRequest
 
-    shapes.refuse_shared_stdin(prompt, schema, tools)
+    shapes.refuse_shared_stdin(prompt, schema, tools, *(image or ()))
     wanted = shapes.response_format(schema, choice)
     offered, chosen_tool = shapes.tools(tools, tool_choice)
-    taken = shapes.FROM_STDIN in (schema, tools)  # stdin is read: nothing of it is the question
-    question = _question(prompt, "" if taken or not stdin.piped() else stdin.read_text())
-    messages = [Message("system", system)] if system is not None else []
-    messages.append(Message("user", question))
+    shown = pictures.Looks(image_detail, image_as_stored, context).open(image or ())
+    # What was read from stdin is not the question.
+    taken = shapes.FROM_STDIN in (schema, tools, *(image or ()))
+    asked = _question(prompt, "" if taken or not stdin.piped() else stdin.read_text())
     config = EngineConfig(
         context_length=context,
         threads=threads,
@@ -71,10 +80,13 @@ def ask(
         flash_attention=flash_attention,
         mlock=mlock,
         force=force,
+        vision=not no_vision,
+        projector=mmproj,
+        image_cache=image_cache,
     )
     sampling = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     request = ChatRequest(
-        tuple(messages),
+        _conversation(system, asked, shown),
         sampling.over(SamplingParams()),  # a bad value is not worth a minute of loading
         offered,
         chosen_tool,
@@ -91,6 +103,16 @@ def ask(
         console.write_json(response_object(response, llm.name))
     if stats:
         console.note(statistics(response))
+
+
+def _conversation(
+    system: str | None, question: str, shown: Sequence[pictures.Shown]
+) -> tuple[Message, ...]:
+    from mistral_small_edge.chat.messages import Message
+    from mistral_small_edge.cli.conversation import Question
+
+    asked = Question(question, tuple(one.image for one in shown)).message
+    return (asked,) if system is None else (Message("system", system), asked)
 
 
 def _question(prompt: str | None, piped: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from mistral_small_edge.cli import loading, options, repl_input, stdin
 from mistral_small_edge.cli.conversation import Conversation
+from mistral_small_edge.cli.pictures import Looks
 from mistral_small_edge.cli.repl import Repl
 from mistral_small_edge.cli.repl_commands import State
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.llm import LLM
 
 _DEFAULTS = EngineConfig()
+_LOOKS = Looks()
 
 Stats = Annotated[bool, typer.Option("--stats", help="Statistics on stderr after each answer.")]
 
@@ -26,6 +28,8 @@ Stats = Annotated[bool, typer.Option("--stats", help="Statistics on stderr after
 def chat(
     model: options.Model = DEFAULT_MODEL,
     system: options.System = None,
+    image_detail: options.ImageDetail = "auto",
+    image_as_stored: options.ImageAsStored = False,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -38,6 +42,9 @@ def chat(
     flash_attention: options.Flash = _DEFAULTS.flash_attention,
     mlock: options.Mlock = _DEFAULTS.mlock,
     force: options.Force = _DEFAULTS.force,
+    no_vision: options.NoVision = not _DEFAULTS.vision,
+    mmproj: options.Mmproj = None,
+    image_cache: options.ImageCache = _DEFAULTS.image_cache,
     stats: Stats = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -54,15 +61,25 @@ def chat(
         flash_attention=flash_attention,
         mlock=mlock,
         force=force,
+        vision=not no_vision,
+        projector=mmproj,
+        image_cache=image_cache,
     )
     choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     choice.over(SamplingParams())  # a bad value is not worth a minute of loading
     with loading.load(model, config, verbose) as llm:
-        converse(llm, choice.over(llm.default_sampling), system=system or "", stats=stats)
+        looks = Looks(image_detail, image_as_stored, llm.context_length)
+        sampling = choice.over(llm.default_sampling)
+        converse(llm, sampling, system=system or "", looks=looks, stats=stats)
 
 
 def converse(
-    llm: "LLM", sampling: SamplingParams, *, system: str = "", stats: bool = False
+    llm: "LLM",
+    sampling: SamplingParams,
+    *,
+    system: str = "",
+    looks: Looks = _LOOKS,
+    stats: bool = False,
 ) -> None:
     """Hold a conversation on this process's terminal, or on its stdin and stdout.
 
@@ -75,15 +92,16 @@ def converse(
         defaults=llm.default_sampling,
         sampling=sampling,
         conversation=Conversation(system),
+        sees=llm.sees,
         stats=stats,
     )
     if not _on_terminal():
         read = repl_input.plain_reader(stdin.lines())
-        Repl(llm, state, interactive=False).run(read)
+        Repl(llm, state, looks, interactive=False).run(read)
         return
     from mistral_small_edge.cli.repl_terminal import Terminal
 
-    Repl(llm, state, interactive=True).run(Terminal(llm.name).read)
+    Repl(llm, state, looks, interactive=True).run(Terminal(llm.name).read)
 
 
 def _on_terminal() -> bool:

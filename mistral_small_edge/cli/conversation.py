@@ -7,9 +7,27 @@ and a question that failed leaves no trace to be cleaned up. Knows no commands, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.chat.messages import Message
+from mistral_small_edge.chat.messages import ImagePart, Message, TextPart
+
+if TYPE_CHECKING:
+    from mistral_small_edge.images import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person says, and the pictures shown with it."""
+
+    text: str
+    images: tuple[Image, ...] = ()
+
+    @property
+    def message(self) -> Message:
+        """As the model is sent it: pictures first, as it was trained to see one."""
+        if not self.images:
+            return Message("user", self.text)
+        return Message("user", (*map(ImagePart, self.images), TextPart(self.text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +38,7 @@ class Exchange:
     was stopped, because the count comes with the end.
     """
 
-    question: str
+    question: Question
     answer: str
     tokens: int | None = None
 
@@ -32,13 +50,13 @@ class Conversation:
     system: str = ""
     exchanges: tuple[Exchange, ...] = ()
 
-    def messages(self, question: str) -> tuple[Message, ...]:
+    def messages(self, question: Question) -> tuple[Message, ...]:
         """What a model is sent to have `question` answered."""
         said = [Message("system", self.system)] if self.system else []
         for exchange in self.exchanges:
-            said.append(Message("user", exchange.question))
+            said.append(exchange.question.message)
             said.append(Message("assistant", exchange.answer))
-        return (*said, Message("user", question))
+        return (*said, question.message)
 
     def extended(self, exchange: Exchange) -> Self:
         """With one more exchange at its end."""

@@ -37,11 +37,15 @@ def download(
             show_default="the hub's shared cache",
         ),
     ] = None,
+    no_vision: Annotated[
+        bool,
+        typer.Option("--no-vision", help="Leave the projector out: the model reads text only."),
+    ] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask no network; say where the file is.")
     ] = False,
 ) -> None:
-    """Fetch a model and print its path.
+    """Fetch a model and its projector, the part that sees, and print the model's path.
 
     A fetch that was stopped goes on where it was. The sha256 of what came is compared with the
     hub's. HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
@@ -49,10 +53,15 @@ def download(
     from mistral_small_edge.store.catalog import Catalog
     from mistral_small_edge.store.hub import Hub
 
-    source = Catalog.load().find(model)
-    fetched = _fetch(source, Hub(offline=offline), to)
+    catalog, hub = Catalog.load(), Hub(offline=offline)
+    source = catalog.find(model)
+    projector = None if no_vision else catalog.find_projector(model)
+    fetched = _fetch(source, hub, to)
     console.note(_summary(fetched))
-    console.write(f"{fetched.file.path}\n")
+    console.write_line(str(fetched.file.path))
+    if projector is not None and projector != source:
+        seeing = _fetch(projector, hub, to)
+        console.note(_summary(seeing) + (f": {seeing.file.path}" if to else ""))
 
 
 def _fetch(source: ModelSource, hub: Hub, to: Path | None) -> Fetched:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral_small_edge.config import FlashAttention, KVType
+from mistral_small_edge.images import Detail
 
 if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
@@ -37,6 +39,28 @@ KV = Annotated[KVType, typer.Option("--kv-type", help="Number format of the KV c
 Flash = Annotated[FlashAttention, typer.Option("--flash-attention", help="auto, on or off.")]
 Mlock = Annotated[bool, typer.Option("--mlock", help="Pin the weights in memory.")]
 Force = Annotated[bool, typer.Option("--force", help="Load even if memory looks too small.")]
+NoVision = Annotated[
+    bool,
+    typer.Option("--no-vision", help="Leave the model's projector, the part that sees, alone."),
+]
+Mmproj = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="A projector of your own: a .gguf file or hf:owner/repo/file.gguf.",
+        show_default="the model's, if it is here",
+    ),
+]
+ImageCache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="MISTRAL_SMALL_EDGE_IMAGE_CACHE",
+        help="Keep there what pictures look like to the model, up to 2 GB, so that none is looked "
+        "at twice.",
+        show_default="in memory only",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show llama.cpp's own log on stderr.")]
 
 System = Annotated[str | None, typer.Option(help="The system prompt.", show_default="none")]
@@ -58,6 +82,26 @@ Seed = Annotated[
 Stop = Annotated[
     list[str] | None,
     typer.Option(help="A string that ends the answer; up to 4.", show_default="none"),
+]
+Image = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="A picture that the question is about; may be given several times, - reads it from "
+        "stdin.",
+        show_default="none",
+    ),
+]
+ImageDetail = Annotated[
+    Detail,
+    typer.Option(
+        help="low: 272 tokens a picture at most; high: as sharp as the model sees, up to 3080; "
+        "auto: high, but no more than half of the context."
+    ),
+]
+ImageAsStored = Annotated[
+    bool,
+    typer.Option("--image-as-stored", help="Do not turn photographs upright (EXIF orientation)."),
 ]
 Schema = Annotated[
     str | None,

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.chat.messages import ChatRequest
 from mistral_small_edge.cli import answer, console, interrupts, repl_commands
-from mistral_small_edge.cli.conversation import Conversation, Exchange
+from mistral_small_edge.cli.conversation import Conversation, Exchange, Question
+from mistral_small_edge.cli.failures import hint_for
 from mistral_small_edge.errors import ContextLengthExceeded, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_small_edge.chat.deltas import ChatResponse
+    from mistral_small_edge.cli.pictures import Looks
     from mistral_small_edge.cli.repl_commands import State
     from mistral_small_edge.llm import LLM
 
@@ -29,9 +31,10 @@ class Repl:
     `interactive` says that a person is there: Ctrl-C then stops an answer, not the program.
     """
 
-    def __init__(self, llm: LLM, state: State, *, interactive: bool) -> None:
+    def __init__(self, llm: LLM, state: State, looks: Looks, *, interactive: bool) -> None:
         self._llm = llm
         self._state = state
+        self._looks = looks
         self._interactive = interactive
 
     @property
@@ -61,17 +64,27 @@ class Repl:
     def _take(self, text: str) -> bool:
         """Obey a command or answer a message; False to leave."""
         if not repl_commands.is_command(text):
-            self._answer(self._state.conversation, repl_commands.unescaped(text))
+            images = tuple(shown.image for shown in self._state.pictures)
+            before = self._state.conversation
+            self._answer(before, Question(repl_commands.unescaped(text), images))
+            if self._state.conversation is not before:  # kept there, with their question
+                self._state = replace(self._state, pictures=())
             return True
         outcome = repl_commands.run(self._state, text)
         self._state = outcome.state
+        self._show(outcome.show)
         if outcome.said:
             console.note(answer.printable(outcome.said))
         if outcome.retry and (last := self._state.conversation.last):
             self._answer(self._state.conversation.shortened(), last.question)
         return not outcome.leave
 
-    def _answer(self, conversation: Conversation, question: str) -> None:
+    def _show(self, files: tuple[str, ...]) -> None:
+        """Keep the files' pictures for the next message: all of them, or none."""
+        pictures = self._looks.open(files)
+        self._state = replace(self._state, pictures=(*self._state.pictures, *pictures))
+
+    def _answer(self, conversation: Conversation, question: Question) -> None:
         """Have `question` answered after `conversation`, and keep both if there is an answer."""
         request = ChatRequest(conversation.messages(question), self._state.sampling)
         with interrupts.once():
@@ -86,7 +99,7 @@ class Repl:
                 self._keep(conversation.extended(Exchange(question, response.text, tokens)))
                 self._remark(response)
 
-    def _stopped(self, conversation: Conversation, question: str, text: str) -> None:
+    def _stopped(self, conversation: Conversation, question: Question, text: str) -> None:
         if text:
             self._keep(conversation.extended(Exchange(question, text)))
             console.note("Stopped; what was written stays in the conversation.")
@@ -113,7 +126,7 @@ class Repl:
 
     def _hint(self, error: RequestError) -> str:
         if not isinstance(error, ContextLengthExceeded):
-            return ""
+            return hint_for(error)
         room = f"restart with --context {error.prompt_tokens} or more."
         if self._state.conversation.exchanges:
             return f"Make room with /undo or /clear, or {room}"

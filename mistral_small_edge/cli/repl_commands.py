@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.cli import repl_settings
-from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.cli import pictures, repl_settings
+from mistral_small_edge.errors import InvalidRequest, NoProjector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mistral_small_edge.cli.conversation import Conversation, Exchange
+    from mistral_small_edge.cli.pictures import Shown
     from mistral_small_edge.sampling_params import SamplingParams
 
 SLASH = "/"
@@ -32,7 +33,10 @@ Ctrl-D         leaves"""
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything a command may change, and the facts of the model it runs on."""
+    """Everything a command may change, and the facts of the model it runs on.
+
+    `pictures` go with the next message.
+    """
 
     model: str
     context_length: int
@@ -40,6 +44,8 @@ class State:
     sampling: SamplingParams
     conversation: Conversation
     stats: bool = False
+    sees: bool = False
+    pictures: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,12 @@ class Outcome:
     """What a command led to: the state after it, lines for the person, what the loop does next.
 
     `retry` asks the last question anew; its exchange stays in `state` until there is an answer.
+    `show` are files whose pictures are to go with the next message.
     """
 
     state: State
     said: str = ""
+    show: tuple[str, ...] = ()
     retry: bool = False
     leave: bool = False
 
@@ -135,9 +143,20 @@ def _retry(state: State, _argument: str) -> Outcome:
 
 
 def _undo(state: State, _argument: str) -> Outcome:
-    question = _need_exchange(state, "/undo").question
+    question = _need_exchange(state, "/undo").question.text
     shortened = replace(state, conversation=state.conversation.shortened())
     return Outcome(shortened, f"Taken back: {textwrap.shorten(question, 60, placeholder=' …')}")
+
+
+def _image(state: State, argument: str) -> Outcome:
+    if not argument:
+        names = ", ".join(shown.name for shown in state.pictures) or repl_settings.RESET
+        return Outcome(state, f"Pictures with the next message: {names}")
+    if argument == repl_settings.RESET:
+        return Outcome(replace(state, pictures=()), "No picture goes with the next message.")
+    if not state.sees:
+        raise NoProjector(state.model)
+    return Outcome(state, show=tuple(pictures.file_names(argument)))
 
 
 def _system(state: State, text: str) -> Outcome:
@@ -169,6 +188,7 @@ def _show(state: State, _argument: str) -> Outcome:
         f"model          {state.model}",
         f"context        {used}",
         f"exchanges      {len(state.conversation.exchanges)}",
+        f"sees pictures  {'yes' if state.sees else 'no'}",
         f"system prompt  {state.conversation.system or repl_settings.RESET}",
         f"statistics     {_on_off(state.stats)}",
     ]
@@ -198,6 +218,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/clear": Command("", "forget what was said", _clear),
         "/retry": Command("", "answer the last message anew", _retry),
         "/undo": Command("", "take the last message and its answer back", _undo),
+        "/image": Command(
+            "[FILE …]", "pictures for the next message; none takes them back", _image
+        ),
         "/system": Command("[TEXT]", "show or set the system prompt; none removes it", _system),
         "/set": Command("[NAME [VALUE]]", "show or change settings; none resets one", _set),
         "/show": Command("", "model, context used, system prompt, settings", _show),

@@ -53,6 +53,14 @@ RequestTimeout = Annotated[
 Lenient = Annotated[
     bool, typer.Option("--lenient", help="Pass over fields that are not known, and say so.")
 ]
+ImageUrls = Annotated[
+    bool,
+    typer.Option(
+        "--allow-image-urls",
+        help="Fetch pictures from public http(s) addresses that clients name; without it they "
+        "send them along.",
+    ),
+]
 
 
 def serve(
@@ -68,6 +76,7 @@ def serve(
     max_queue: MaxQueue = _SERVER.max_queue,
     request_timeout: RequestTimeout = _SERVER.request_timeout,
     lenient: Lenient = _SERVER.lenient,
+    allow_image_urls: ImageUrls = _SERVER.image_urls,
     context: options.Context = _ENGINE.context_length,
     threads: options.Threads = _ENGINE.threads,
     gpu_layers: options.GpuLayers = _ENGINE.gpu_layers,
@@ -75,6 +84,9 @@ def serve(
     flash_attention: options.Flash = _ENGINE.flash_attention,
     mlock: options.Mlock = _ENGINE.mlock,
     force: options.Force = _ENGINE.force,
+    no_vision: options.NoVision = not _ENGINE.vision,
+    mmproj: options.Mmproj = None,
+    image_cache: options.ImageCache = _ENGINE.image_cache,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a model to programs that speak OpenAI's HTTP interface.
@@ -96,6 +108,7 @@ def serve(
         max_queue=max_queue,
         request_timeout=request_timeout,
         lenient=lenient,
+        image_urls=allow_image_urls,
     )
     engine = EngineConfig(
         context_length=context,
@@ -106,6 +119,9 @@ def serve(
         flash_attention=flash_attention,
         mlock=mlock,
         force=force,
+        vision=not no_vision,
+        projector=mmproj,
+        image_cache=image_cache,
     )
     route_log(verbose)
     _run(model, engine, config)
@@ -142,7 +158,7 @@ def _ready(llm: LLM, url: str, slots: int, has_key: bool) -> str:
     body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
         f"{url}  ready: {name}, {slots} slots of {llm.context_length} tokens, "
-        f"{readable_size(llm.memory.total)} planned\n"
+        f"{readable_size(llm.memory.total)} planned, {'text and images' if llm.sees else 'text'}\n"
         f"  curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
     )
 

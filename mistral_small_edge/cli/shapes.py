@@ -17,15 +17,15 @@ FROM_STDIN = "-"
 _SCHEMA, _CHOICE, _TOOLS, _TOOL_CHOICE = "--schema", "--choice", "--tools", "--tool-choice"
 
 
-def refuse_shared_stdin(prompt: str | None, schema: str | None, tools: str | None) -> None:
+def refuse_shared_stdin(*sources: str | None) -> None:
     """stdin can be read once.
 
     Raises:
         InvalidRequest: more than one is to come from there.
     """
-    if [prompt, schema, tools].count(FROM_STDIN) > 1:
+    if sources.count(FROM_STDIN) > 1:
         raise InvalidRequest(
-            f"stdin can be one of PROMPT, {_SCHEMA} and {_TOOLS}, not more", _SCHEMA
+            f"stdin can be one of PROMPT, --image, {_SCHEMA} and {_TOOLS}, not more", _SCHEMA
         )
 
 

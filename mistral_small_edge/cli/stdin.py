@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.cli import console
 from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.images.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +27,25 @@ def piped() -> bool:
     return sys.stdin is not None and not sys.stdin.isatty()
 
 
+def read_bytes() -> bytes:
+    """All of stdin, to its end; of what is too large for a picture a byte more than it may have.
+
+    Raises:
+        InvalidRequest: stdin is closed.
+    """
+    if sys.stdin is None:
+        raise InvalidRequest("stdin is closed", "stdin")
+    _say_if_silent()
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
 def read_text() -> str:
     """All of stdin, to its end.
 
     Raises:
         InvalidRequest: it is not UTF-8, or too long.
     """
-    if os.name == "posix" and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
-        console.note("waiting for the end of stdin (pass < /dev/null if there is none)")
+    _say_if_silent()
     data = sys.stdin.buffer.read(MAX_CHARACTERS + 1)
     _refuse_too_long(len(data), "stdin")
     try:
@@ -55,6 +67,11 @@ def lines() -> Iterator[str]:
     while sys.stdin is not None and (line := sys.stdin.readline(MAX_CHARACTERS + 1)):
         _refuse_too_long(len(line), "a line of stdin")
         yield line
+
+
+def _say_if_silent() -> None:
+    if os.name == "posix" and not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+        console.note("waiting for the end of stdin (pass < /dev/null if there is none)")
 
 
 def _refuse_too_long(length: int, what: str) -> None:

@@ -15,11 +15,13 @@ from mistral_small_edge.chat.deltas import (
     Delta,
     Finish,
     FinishReason,
+    ImageProgress,
     Progress,
     TextDelta,
     Timings,
     Usage,
 )
+from mistral_small_edge.chat.messages import ImagePart
 from mistral_small_edge.cli.chat import converse
 from mistral_small_edge.errors import ContextLengthExceeded, EngineStopped
 from mistral_small_edge.sampling_params import SamplingParams
@@ -64,6 +66,7 @@ class ScriptedLLM:
 
     name = "scripted"
     context_length = 8192
+    sees = True
     default_sampling = SamplingParams(temperature=0.15)
 
     def __init__(self) -> None:
@@ -91,6 +94,9 @@ class ScriptedLLM:
 
 def _script(request: ChatRequest, question: str) -> Iterator[Delta]:
     yield Progress(processed=2, total=10, cached=2)
+    pictures = [p for said in request.messages for p in said.parts if isinstance(p, ImagePart)]
+    for number in range(1, len(pictures) + 1):
+        yield from (ImageProgress(number, len(pictures), done) for done in (0.0, 0.5, 1.0))
     match question:
         case "read forever":
             threading.Event().wait()

@@ -10,7 +10,8 @@ import pytest
 
 from mistral_small_edge.cli import repl_commands
 from mistral_small_edge.cli.chat import converse
-from mistral_small_edge.cli.conversation import Conversation, Exchange
+from mistral_small_edge.cli.conversation import Conversation, Exchange, Question
+from mistral_small_edge.cli.pictures import Looks
 from mistral_small_edge.cli.repl import Repl
 from mistral_small_edge.errors import EngineStopped
 from mistral_small_edge.sampling_params import SamplingParams
@@ -31,7 +32,7 @@ def talk(llm: ScriptedLLM, *lines: str, interactive: bool = True) -> repl_comman
         sampling=llm.default_sampling,
         conversation=Conversation(),
     )
-    repl = Repl(llm.as_llm(), state, interactive=interactive)
+    repl = Repl(llm.as_llm(), state, Looks(), interactive=interactive)
     typed = iter(lines)
     repl.run(lambda: next(typed, None))
     return repl.state
@@ -114,7 +115,7 @@ def test_a_refused_message_leaves_no_trace(
     llm: ScriptedLLM, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = talk(llm, "too long", "one", "too long", "what was said?")
-    assert [exchange.question for exchange in state.conversation.exchanges] == [
+    assert [exchange.question.text for exchange in state.conversation.exchanges] == [
         "one",
         "what was said?",
     ]
@@ -139,7 +140,7 @@ def test_ctrl_c_keeps_what_was_written(
     llm: ScriptedLLM, question: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = talk(llm, question, "next")
-    assert state.conversation.exchanges[0] == Exchange(question, "one two three")
+    assert state.conversation.exchanges[0] == Exchange(Question(question), "one two three")
     assert llm.asked[1][1] == ("assistant", "one two three")
     assert [stream.closed for stream in llm.streams] == [1, 1]
     assert capsys.readouterr().err == "Stopped; what was written stays in the conversation.\n"
@@ -149,7 +150,7 @@ def test_ctrl_c_before_the_first_word_takes_the_message_back(
     llm: ScriptedLLM, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = talk(llm, "one", "interrupt reading")
-    assert [exchange.question for exchange in state.conversation.exchanges] == ["one"]
+    assert [exchange.question.text for exchange in state.conversation.exchanges] == ["one"]
     assert "before the first word" in capsys.readouterr().err
 
 
@@ -163,7 +164,7 @@ def test_ctrl_c_ends_a_script(llm: ScriptedLLM, capsys: pytest.CaptureFixture[st
 def test_retry_replaces_the_last_answer(llm: ScriptedLLM) -> None:
     state = talk(llm, "one", "two", "/retry")
     assert llm.asked[2] == llm.asked[1]
-    assert [exchange.question for exchange in state.conversation.exchanges] == ["one", "two"]
+    assert [exchange.question.text for exchange in state.conversation.exchanges] == ["one", "two"]
 
 
 def test_an_engine_that_fails_ends_the_loop(

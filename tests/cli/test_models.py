@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CONTENT = random.Random(5).randbytes(900_000)
 MODEL = "mistral-small-3.2:Q2_K"
+PROJECTOR = "mistral-small-3.2:projector"
 OTHER = "hf:someone/model-GGUF/a/other.gguf"
 PROGRAM = (sys.executable, "-m", "mistral_small_edge")
 _PATIENCE = 60.0  # seconds; only a broken program takes that long
@@ -40,6 +41,9 @@ class Machine:
         (location, *_) = Catalog.load().find(MODEL).locations
         assert isinstance(location, HubFile)
         hub.add(location.repository, location.filename, CONTENT)
+        (location, *_) = Catalog.load().find(PROJECTOR).locations
+        assert isinstance(location, HubFile)
+        hub.add(location.repository, location.filename, CONTENT[:-2])
         hub.add("someone/model-GGUF", "a/other.gguf", CONTENT[:-1])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -144,6 +148,7 @@ def test_verify_finds_a_flipped_byte_and_the_file_is_fetched_again(machine: Mach
         f"{OTHER}: sound",
         "demo:Q4_1: sound",
         "toy:f16: sound",
+        "toy:projector: sound",
     }
     assert f"Fetch it again: mistral-small-edge download {MODEL}" in done.stderr
     assert not path.is_symlink()
@@ -195,6 +200,28 @@ def test_remove_takes_everything_of_it_and_nothing_else(machine: Machine) -> Non
     assert sum(each.stat().st_size for each in left if not each.is_symlink()) < 1_000_000
     again = machine.run("models", "remove", MODEL, "--yes")
     assert (again.returncode, "nothing to remove" in again.stderr) == (0, True)
+
+
+def test_a_model_comes_with_its_projector_unless_it_is_not_to_see(machine: Machine) -> None:
+    blind = machine.run("download", "--no-vision", MODEL)
+    assert blind.returncode == 0
+    assert machine.listed()[PROJECTOR]["state"] == "absent"
+    done = machine.run("download", MODEL)
+    assert done.stdout == blind.stdout
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines() if "sha256" in line] == [
+        PROJECTOR
+    ]
+    assert machine.listed()[PROJECTOR]["state"] == "present"
+    assert machine.run("models", "remove", PROJECTOR, "--yes").returncode == 0
+    assert machine.listed()[MODEL]["state"] == "present"
+
+
+def test_a_projector_goes_where_its_model_goes(machine: Machine, tmp_path: Path) -> None:
+    done = machine.run("download", MODEL, "--to", str(tmp_path / "here"))
+    paths = sorted((tmp_path / "here").glob("*.gguf"))
+    assert [path.name for path in paths][1:] == ["mmproj-F16.gguf"]
+    assert done.stdout == f"{paths[0]}\n"
+    assert str(paths[1]) in done.stderr
 
 
 def test_remove_takes_what_was_only_begun(machine: Machine) -> None:

@@ -9,13 +9,15 @@ import pytest
 
 from mistral_small_edge.chat.messages import Message
 from mistral_small_edge.cli import repl_commands, repl_settings
-from mistral_small_edge.cli.conversation import Conversation, Exchange
+from mistral_small_edge.cli.conversation import Conversation, Exchange, Question
 from mistral_small_edge.cli.repl_commands import Outcome, State
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 
 DEFAULTS = SamplingParams(temperature=0.15, top_p=0.9)
-TALK = Conversation("Be brief.", (Exchange("one?", "1", 10), Exchange("two?", "2", 20)))
+TALK = Conversation(
+    "Be brief.", (Exchange(Question("one?"), "1", 10), Exchange(Question("two?"), "2", 20))
+)
 EMPTY = State(
     model="scripted",
     context_length=8192,
@@ -27,7 +29,7 @@ TALKING = replace(EMPTY, conversation=TALK)
 
 
 def test_a_conversation_always_alternates() -> None:
-    assert TALK.messages("three?") == (
+    assert TALK.messages(Question("three?")) == (
         Message("system", "Be brief."),
         Message("user", "one?"),
         Message("assistant", "1"),
@@ -35,14 +37,14 @@ def test_a_conversation_always_alternates() -> None:
         Message("assistant", "2"),
         Message("user", "three?"),
     )
-    assert Conversation().messages("one?") == (Message("user", "one?"),)
+    assert Conversation().messages(Question("one?")) == (Message("user", "one?"),)
 
 
 def test_a_conversation_knows_how_much_context_it_takes() -> None:
     assert Conversation().tokens == 0
     assert TALK.tokens == 20
     assert TALK.shortened().tokens == 10
-    assert TALK.extended(Exchange("three?", "stopp")).tokens is None
+    assert TALK.extended(Exchange(Question("three?"), "stopp")).tokens is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_show_names_model_context_system_prompt_and_settings() -> None:
     assert "20 of 8192 tokens" in said
     assert "Be brief." in said
     assert "temperature        0.15" in said
-    stopped = replace(EMPTY, conversation=TALK.extended(Exchange("three?", "stopp")))
+    stopped = replace(EMPTY, conversation=TALK.extended(Exchange(Question("three?"), "stopp")))
     assert (
         "not counted, for the last answer was stopped" in repl_commands.run(stopped, "/show").said
     )

@@ -1,0 +1,90 @@
+"""Pictures named in a terminal: opened before a model is, with a word on what each will cost."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_small_edge.cli import console, stdin
+from mistral_small_edge.cli.answer import printable
+from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH
+from mistral_small_edge.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mistral_small_edge.images import Detail, Image
+    from mistral_small_edge.images.decode import Opened
+
+FROM_STDIN = "-"
+_OPTION = "--image"
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How pictures are to be looked at.
+
+    `context_length` None means the default one.
+    """
+
+    detail: Detail = "auto"
+    as_stored: bool = False
+    context_length: int | None = None
+
+    def open(self, sources: Iterable[str]) -> tuple[Shown, ...]:
+        """The pictures in some files, with a note on each; `-` is stdin.
+
+        Raises:
+            UnsupportedImage: one cannot be had or looked at.
+        """
+        shown = tuple(self._open(source) for source in sources)
+        for one in shown:
+            console.note(printable(one.said))
+        return shown
+
+    def _open(self, source: str) -> Shown:
+        from mistral_small_edge.images.decode import open_image
+
+        piped = source == FROM_STDIN
+        name = "stdin" if piped else Path(source).name
+        context = self.context_length or DEFAULT_CONTEXT_LENGTH
+        opened = open_image(
+            stdin.read_bytes() if piped else Path(source).expanduser(),
+            name=name,
+            detail=self.detail,
+            most_tokens=context // 2 if self.detail == "auto" else None,
+            as_stored=self.as_stored,
+            param=_OPTION,
+        )
+        return Shown(name, opened.image, _described(name, opened))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture by its file's name, and lines for the person about it."""
+
+    name: str
+    image: Image
+    said: str
+
+
+def file_names(text: str) -> list[str]:
+    """The files of a line as a shell reads it: quotes and backslashes keep blanks together.
+
+    Raises:
+        InvalidRequest: a quote is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidRequest(f"the file's name cannot be read: {error}", "image") from None
+
+
+def _described(name: str, opened: Opened) -> str:
+    image = opened.image
+    line = f"{name}: {opened.width}x{opened.height} pixels"
+    if opened.width > image.width or opened.height > image.height:
+        line += f", seen as {image.width}x{image.height}"
+    return "\n".join([f"{line}, {image.num_tokens:,} tokens", *opened.remarks])
