@@ -37,6 +37,7 @@ _UNTRUSTED = MappingProxyType(
 )
 
 
+_A_LAYER = 2  # slices; they are not equally long, layers are
 _LONG = 10.0  # seconds; of a shorter wait nobody is told who sees no bar
 
 
@@ -178,6 +179,7 @@ class _Looking:
         self._bar = bar
         self._name = name
         self._begun: tuple[float, float] | None = None
+        self._slices = 0
         self._told = console.can_draw()
 
     def update(self, done: float) -> None:
@@ -187,8 +189,11 @@ class _Looking:
         if self._begun is None or self._begun[1] >= done:  # the projector was being loaded
             self._begun = now, done
             return
+        self._slices += 1
+        if self._told or self._slices < _A_LAYER:
+            return
+        self._told = True
         begun, before = self._begun
         left = (now - begun) / (done - before) * (1 - done)
-        if not self._told and left > _LONG:
+        if left > _LONG:
             console.note(f"{self._name}: about {left:.0f} s")
-        self._told = True

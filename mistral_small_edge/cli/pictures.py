@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.images.decode import Opened
 
 FROM_STDIN = "-"
+_ESCAPE = re.compile(r"\\(.)")
 _OPTION = "--image"
 
 
@@ -80,6 +82,28 @@ def file_names(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise InvalidRequest(f"the file's name cannot be read: {error}", "image") from None
+
+
+def completions(typed: str) -> list[str]:
+    """Files and folders whose names go on from what is typed, blanks after backslashes."""
+    folder, _, beginning = _unescaped(typed).rpartition("/")
+    root = Path(folder or ("/" if typed.startswith("/") else ".")).expanduser()
+    try:
+        found = sorted(entry for entry in root.iterdir() if entry.name.startswith(beginning))
+    except OSError:
+        return []
+    head = typed[: typed.rindex("/") + 1] if "/" in typed else ""
+    return [
+        head
+        + entry.name.replace("\\", "\\\\").replace(" ", "\\ ")
+        + ("/" if entry.is_dir() else "")
+        for entry in found
+        if beginning or not entry.name.startswith(".")
+    ]
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(r"\1", text)
 
 
 def _described(name: str, opened: Opened) -> str:

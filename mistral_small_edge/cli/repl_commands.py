@@ -7,6 +7,7 @@ says what there is.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
 
 SLASH = "/"
+_LAST_WORD = re.compile(r"(?:\\.|[^\s\\])*$")
 KEYS = """\
 Enter          sends; Alt-Enter, or a \\ at the end of the line, begins a new line
 \"\"\"            begins text of several lines, and ends it
@@ -100,6 +102,12 @@ def run(state: State, line: str) -> Outcome:
     return command.run(state, argument)
 
 
+def last_word(line: str) -> str:
+    """What of `line` is to be completed: from the last blank on that no backslash keeps."""
+    found = _LAST_WORD.search(line)
+    return found[0] if found else ""
+
+
 def completions(line: str) -> list[str]:
     """The words that may end `line`, which is what stands before the cursor."""
     match line.split(" "):
@@ -107,6 +115,8 @@ def completions(line: str) -> list[str]:
             known = list(COMMANDS)
         case ["/set", word]:
             known = list(repl_settings.SETTINGS)
+        case ["/image", *_]:
+            return pictures.completions(last_word(line))
         case _:
             return []
     return [name for name in known if name.startswith(word)]

@@ -144,7 +144,7 @@ class _History(FileHistory):
 
 
 class _Commands(Completer):
-    """Completes slash commands and the names after /set."""
+    """Completes slash commands, the names after /set and the files after /image."""
 
     def get_completions(
         self,
@@ -153,12 +153,7 @@ class _Commands(Completer):
     ) -> Iterable[Completion]:
         line = document.text_before_cursor
         for word in repl_commands.completions(line):
-            yield Completion(word, start_position=-_typed(line))
-
-
-def _typed(line: str) -> int:
-    """How much there is of the word that is to be completed."""
-    return len(line.rpartition(" ")[2])
+            yield Completion(word, start_position=-len(repl_commands.last_word(line)))
 
 
 def _keys() -> KeyBindings:
@@ -181,7 +176,7 @@ def _keys() -> KeyBindings:
         buffer = event.current_buffer
         line = buffer.document.text_before_cursor
         common = commonprefix(repl_commands.completions(line))  # noqa: RUF071 - no paths
-        if missing := common[_typed(line) :]:
+        if missing := common[len(repl_commands.last_word(line)) :]:
             buffer.insert_text(missing)
         elif buffer.complete_state is not None:
             buffer.complete_next()

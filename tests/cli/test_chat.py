@@ -23,7 +23,9 @@ def llm() -> ScriptedLLM:
     return ScriptedLLM()
 
 
-def talk(llm: ScriptedLLM, *lines: str, interactive: bool = True) -> repl_commands.State:
+def talk(
+    llm: ScriptedLLM, *lines: str, interactive: bool = True, sees: bool = False
+) -> repl_commands.State:
     """The state after a person typed `lines`."""
     state = repl_commands.State(
         model=llm.name,
@@ -31,6 +33,7 @@ def talk(llm: ScriptedLLM, *lines: str, interactive: bool = True) -> repl_comman
         defaults=llm.default_sampling,
         sampling=llm.default_sampling,
         conversation=Conversation(),
+        sees=sees,
     )
     repl = Repl(llm.as_llm(), state, Looks(), interactive=interactive)
     typed = iter(lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from tests.cli.pty_driver import ALT_ENTER, CTRL_C, CTRL_D, ENTER, UP, PtyProgram
 
@@ -162,6 +163,16 @@ def test_tab_chooses_among_several(chat: PtyProgram) -> None:
     chat.send("/s")
     chat.expect("/stats")  # the menu is there
     ask(chat, "\t\t\t", "model          scripted")
+
+
+def test_a_picture_is_named_with_tab_and_goes_with_the_next_message(
+    chat: PtyProgram, tmp_path: Path
+) -> None:
+    Image.new("RGB", (60, 30)).save(tmp_path / "a picture.png")
+    ask(chat, f"/image {tmp_path}/a\t", "a picture.png: 60x30 pixels, 8 tokens")
+    ask(chat, "/image", "Pictures with the next message: a picture.png")
+    ask(chat, "hello", "you said 'hello'")
+    ask(chat, "/image", "Pictures with the next message: none")
 
 
 def test_commands_change_the_conversation(chat: PtyProgram) -> None:
