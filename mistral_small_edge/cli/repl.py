@@ -104,7 +104,8 @@ class Repl:
             self._keep(conversation.extended(Exchange(question, text)))
             console.note("Stopped; what was written stays in the conversation.")
         else:
-            console.note("Stopped before the first word; the conversation is as before.")
+            shown = " The pictures go with the next message." if question.images else ""
+            console.note(f"Stopped before the first word; the conversation is as before.{shown}")
 
     def _keep(self, conversation: Conversation) -> None:
         self._state = replace(self._state, conversation=conversation)

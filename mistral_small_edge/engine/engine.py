@@ -176,6 +176,8 @@ class Engine:
             return
         if self._looking is None:
             self._looking = image, self._runner.look_at(image)
+            self._report_looking(sequence, 0.0)  # a slice may take seconds
+            return
         seen, looking = self._looking
         if seen.digest != image.digest:
             return  # one at a time: this picture's turn comes

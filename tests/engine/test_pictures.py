@@ -100,7 +100,7 @@ def test_progress_names_the_picture_and_comes_before_its_rows() -> None:
     asked.run()
     told = [out for out in asked.outputs[request] if isinstance(out, PictureProgress)]
     assert [(out.number, out.total, round(3 * out.done)) for out in told] == [
-        (1, 2, 1), (1, 2, 2), (1, 2, 3), (2, 2, 1), (2, 2, 2), (2, 2, 3),
+        (1, 2, 0), (1, 2, 1), (1, 2, 2), (1, 2, 3), (2, 2, 0), (2, 2, 1), (2, 2, 2), (2, 2, 3),
     ]  # fmt: skip
     first = asked.outputs[request].index(told[0])
     read = [out for out in asked.outputs[request][:first] if isinstance(out, PromptProgress)]
