@@ -92,11 +92,9 @@ def ask(
         chosen_tool,
         response_format=wanted,
     )
-    if wanted is not None or offered:
-        from mistral_small_edge.llm.constraints import check_shapes
-
-        check_shapes(request)
+    shapes.check(request)
     with load(model, config, verbose) as llm:
+        pictures.tell_memory(shown, llm.memory.vision)
         request = replace(request, sampling=sampling.over(llm.default_sampling))
         response = show(llm.stream(request), write=not as_json)
     if as_json:

@@ -68,7 +68,7 @@ def chat(
     choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     choice.over(SamplingParams())  # a bad value is not worth a minute of loading
     with loading.load(model, config, verbose) as llm:
-        looks = Looks(image_detail, image_as_stored, llm.context_length)
+        looks = Looks(image_detail, image_as_stored, llm.context_length, llm.memory.vision)
         sampling = choice.over(llm.default_sampling)
         converse(llm, sampling, system=system or "", looks=looks, stats=stats)
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.cli import console, stdin
 from mistral_small_edge.cli.answer import printable
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH
-from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.errors import InvalidRequest, readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mistral_small_edge.images import Detail, Image
     from mistral_small_edge.images.decode import Opened
 
 FROM_STDIN = "-"
+_LARGE = 1000  # tokens of a picture that takes minutes on a small machine
 _ESCAPE = re.compile(r"\\(.)")
 _OPTION = "--image"
 
@@ -28,12 +29,14 @@ _OPTION = "--image"
 class Looks:
     """How pictures are to be looked at.
 
-    `context_length` None means the default one.
+    `context_length` None means the default one; `vision_bytes` are what the loaded model was
+    planned to take for looking.
     """
 
     detail: Detail = "auto"
     as_stored: bool = False
     context_length: int | None = None
+    vision_bytes: int = 0
 
     def open(self, sources: Iterable[str]) -> tuple[Shown, ...]:
         """The pictures in some files, with a note on each; `-` is stdin.
@@ -44,6 +47,7 @@ class Looks:
         shown = tuple(self._open(source) for source in sources)
         for one in shown:
             console.note(printable(one.said))
+        tell_memory(shown, self.vision_bytes)
         return shown
 
     def _open(self, source: str) -> Shown:
@@ -70,6 +74,12 @@ class Shown:
     name: str
     image: Image
     said: str
+
+
+def tell_memory(shown: Sequence[Shown], vision_bytes: int) -> None:
+    """A note on what a large picture takes besides tokens."""
+    if vision_bytes and any(one.image.num_tokens >= _LARGE for one in shown):
+        console.note(f"Looking takes up to {readable_size(vision_bytes)} of memory.")
 
 
 def file_names(text: str) -> list[str]:

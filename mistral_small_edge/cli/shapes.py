@@ -10,6 +10,7 @@ from mistral_small_edge.cli import stdin
 from mistral_small_edge.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from mistral_small_edge.chat.messages import ChatRequest
     from mistral_small_edge.chat.response_format import ResponseFormat
     from mistral_small_edge.chat.tools import Tool, ToolChoice
 
@@ -71,6 +72,18 @@ def tools(path: str | None, choice: str | None) -> tuple[tuple[Tool, ...], ToolC
         case "auto" | "none" | "required":
             return offered, choice
     return offered, NamedTool(choice)
+
+
+def check(request: ChatRequest) -> None:
+    """Refuse a shape or a tool that no model could be held to, before one is loaded.
+
+    Raises:
+        InvalidGrammar: it names the part and the keyword.
+    """
+    if request.response_format is not None or request.tools:
+        from mistral_small_edge.llm.constraints import check_shapes
+
+        check_shapes(request)
 
 
 def _read_json(source: str, option: str) -> object:

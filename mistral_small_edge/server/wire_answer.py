@@ -148,7 +148,8 @@ def timings_object(answers: Sequence[tuple[Usage, Timings]]) -> JSONObject:
     return {
         "queue_seconds": timings.queue_seconds,
         "time_to_first_token_seconds": timings.time_to_first_token,
-        "prompt_tokens_per_second": _rate(read, timings.prompt_seconds),
+        "image_seconds": timings.image_seconds,
+        "prompt_tokens_per_second": _rate(read, timings.prompt_seconds - timings.image_seconds),
         "decode_tokens_per_second": _rate(written, timings.decode_seconds),
     }
 
