@@ -156,6 +156,7 @@ class FakeRunner:
     remembers: bool = True
     known: dict[str, list[int]] = field(default_factory=dict)
     looks: list[FakeLooking] = field(default_factory=list)
+    copies: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.lanes = [[] for _ in range(self.max_sequences)]
@@ -197,6 +198,14 @@ class FakeRunner:
         assert all(look.closed for look in self.looks), "one picture at a time"
         self.looks.append(FakeLooking(self, image))
         return self.looks[-1]
+
+    def copy(self, source: int, slot: int, length: int) -> None:
+        assert source != slot
+        assert self.keeps_rows
+        assert length <= len(self.lanes[source]), "rows that are not there cannot be copied"
+        assert length > len(self.lanes[slot]), "a copy that brings nothing"
+        self.lanes[slot] = self.lanes[source][:length]
+        self.copies.append((source, slot, length))
 
     def truncate(self, slot: int, length: int) -> None:
         assert self.keeps_rows or length == 0, "there are no rows to keep"

@@ -198,6 +198,13 @@ class ModelRunner(Protocol):
     def look_at(self, image: Image) -> Looking:
         """Begin to turn a picture into vectors; one at a time, to its end or given up."""
 
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Have `slot` hold the first `length` rows of `source` and no others, bit for bit.
+
+        Raises:
+            DecodeFailed: nothing of `slot` may be relied on.
+        """
+
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""
 

@@ -23,7 +23,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
-from mistral_small_edge.engine.scheduler import Compute, Look, Scheduler
+from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
@@ -144,6 +144,8 @@ class Engine:
         match self.scheduler.schedule():
             case Compute(batch, sequences):
                 self._compute(batch, sequences)
+            case Copy() as copy:
+                self._copy(copy)
             case Look(sequence, picture):
                 self._look(sequence, picture.image)
         return self._outputs
@@ -168,6 +170,18 @@ class Engine:
         if len(batch) == 1:  # a prompt's chunk; an answer's single row is too short to tell
             self.scheduler.chunk_size.measured(len(batch[0].tokens), self._clock() - begun)
         return iter(rows)
+
+    def _copy(self, copy: Copy) -> None:
+        sequence, found = copy.sequence, copy.found
+        try:
+            self._runner.copy(found.slot, sequence.slot, found.num_cached)
+        except DecodeFailed as error:
+            self._runner.truncate(sequence.slot, 0)
+            self._fail(sequence, error, rows_valid=False)
+            return
+        self.scheduler.copied(copy)
+        self._report_progress(sequence)
+        self._stop_if_unwanted()
 
     def _look(self, sequence: Sequence, image: Image) -> None:
         """Bring the picture's vectors nearer by a slice; several requests may wait for them."""
@@ -198,12 +212,21 @@ class Engine:
             self._looking[1].close()
             self._looking = None
 
+    def _stop_if_unwanted(self) -> None:
+        if self._looking is not None and not self._is_wanted(self._looking[0]):
+            self._stop_looking()
+
     def _is_wanted(self, image: Image) -> bool:
-        """Whether a request that goes on has the picture still to be read."""
+        """Whether it is the next picture of a prompt that is being read.
+
+        Not a later one, nor a prompt's that waits for a slot: nobody would go on looking before
+        what he needs first, and that would wait for this.
+        """
         return any(
-            picture.image.digest == image.digest and picture.end > sequence.num_computed
+            sequence.status is SequenceStatus.PREFILL
+            and (coming := sequence.prompt.next_picture(sequence.num_computed)) is not None
+            and coming.image.digest == image.digest
             for sequence in self._sequences.values()
-            for picture in sequence.prompt.pictures
         )
 
     def _begin(self, sequence: Sequence) -> None:
@@ -297,8 +320,7 @@ class Engine:
         del self._sequences[sequence.request]
         if sequence.sampler is not None:
             sequence.sampler.close()
-        if self._looking is not None and not self._is_wanted(self._looking[0]):
-            self._stop_looking()
+        self._stop_if_unwanted()
 
     def _report_progress(self, sequence: Sequence) -> None:
         total = len(sequence.prompt)

@@ -1,8 +1,9 @@
 """Which slot holds which prefix.
 
 Protocol: `allocate` hands out a free slot and says how many leading rows of it can stay; the
-holder computes the rest and gives the slot back with `release`, naming the tokens whose rows are
-valid then. Between the two the slot is busy and its rows are nobody else's business. Pure ints.
+holder computes the rest, tells of it with `advance`, and gives the slot back with `release`, naming
+the tokens whose rows are valid then. What any slot holds, busy or not, may be copied into another:
+`donor` says which one is worth it. Pure ints.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _STRIDE = 256  # tokens compared at once
+# A slot's rows are copied all or none. Computing one takes a hundred times as long as copying it, on
+# every machine we know; most often a thousand.
+_COPIED_ROWS_A_TOKEN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,16 @@ class Allocation:
 
 @dataclass(slots=True)
 class _Slot:
-    tokens: list[int] = field(default_factory=list)
+    """Rows `:length` hold `tokens[:length]`; of a busy slot the list is its holder's, and grows."""
+
+    tokens: Sequence[int] = field(default_factory=list)
+    length: int = 0
     num_exact: int = 0
     busy: bool = False
     released: int = 0  # when, on the cache's own clock
+
+    def common(self, prompt: Sequence[int]) -> int:
+        return min(common_prefix(self.tokens, prompt), self.length)
 
 
 class PrefixCache:
@@ -52,30 +62,60 @@ class PrefixCache:
         """The free slot that is cheapest to take, or None if all are busy.
 
         Cheapest: fewest tokens to compute, plus a quarter for each one lost that another prompt
-        might have reused (most never are); the longest unused slot on a tie.
+        might have reused (most never are); the longest unused slot on a tie. What can be copied
+        from elsewhere need not be computed, wherever it goes.
 
         Args:
+            prompt: kept until the slot is released; it may grow.
             limit: at most this many rows may be reused.
             exact: reuse only rows that a prefill computed.
         """
-        best: tuple[int, int, Allocation] | None = None
+        commons = [slot.common(prompt) for slot in self._slots]
+        usable = [
+            min(common, limit, slot.num_exact if exact else common)
+            for slot, common in zip(self._slots, commons, strict=True)
+        ]
+        best: tuple[int, int, int] | None = None
         for index, slot in enumerate(self._slots):
             if slot.busy:
                 continue
-            common = common_prefix(slot.tokens, prompt)
-            usable = min(common, limit, slot.num_exact if exact else common)
-            cost = 4 * (len(prompt) - usable) + len(slot.tokens) - common
-            found = Allocation(index, usable, min(usable, slot.num_exact))
+            price = self._price(len(prompt), usable, index)
+            cost = price + slot.length - commons[index]
             if best is None or (cost, slot.released) < best[:2]:
-                best = (cost, slot.released, found)
+                best = cost, slot.released, index
         if best is None:
             return None
-        taken = self._slots[best[2].slot]
+        index = best[2]
+        taken = self._slots[index]
         taken.busy = True
         # What the holder is about to overwrite must not be matched if it never gives news.
-        taken.tokens = taken.tokens[: best[2].num_cached]
-        taken.num_exact = best[2].num_exact
-        return best[2]
+        taken.tokens, taken.length = prompt, usable[index]
+        taken.num_exact = min(taken.num_exact, taken.length)
+        return Allocation(index, taken.length, taken.num_exact)
+
+    def advance(self, slot: int, length: int, num_exact: int) -> None:
+        """A busy slot's rows up to `length` hold its prompt, and what has grown behind it."""
+        held = self._slots[slot]
+        held.length, held.num_exact = length, min(num_exact, length)
+
+    def donor(self, slot: int, *, limit: int, exact: bool) -> Allocation | None:
+        """A slot that has more of what the busy `slot` needs, if copying all its rows pays.
+
+        Args:
+            limit, exact: as for `allocate`.
+        """
+        taken = self._slots[slot]
+        best = None
+        for index, other in enumerate(self._slots):
+            if index == slot or other.length <= taken.length:
+                continue
+            common = other.common(taken.tokens)
+            usable = min(common, limit, other.num_exact if exact else common)
+            if (best is None or usable > best.num_cached) and self._pays(
+                other, usable, taken.length
+            ):
+                best = Allocation(index, usable, min(usable, other.num_exact))
+        return best
 
     def release(self, slot: int, tokens: Sequence[int], num_exact: int) -> None:
         """Give a slot back; its rows hold `tokens`, the first `num_exact` from prefill alone."""
@@ -83,16 +123,30 @@ class PrefixCache:
         if not held.busy:
             raise ValueError(f"slot {slot} was not allocated")
         self._clock += 1
-        held.tokens = list(tokens)
-        held.num_exact = min(num_exact, len(held.tokens))
+        held.tokens, held.length = list(tokens), len(tokens)
+        held.num_exact = min(num_exact, held.length)
         held.released = self._clock
         held.busy = False
+
+    def _price(self, length: int, usable: Sequence[int], index: int) -> int:
+        """Quarters of a token's computation that a prompt takes in the slot at `index`."""
+        prices = [4 * (length - usable[index])]
+        for slot, rows in zip(self._slots, usable, strict=True):
+            if self._pays(slot, rows, usable[index]):
+                copying = 1 + 4 * slot.length // _COPIED_ROWS_A_TOKEN
+                prices.append(4 * (length - rows) + copying)
+        return min(prices)
+
+    def _pays(self, other: _Slot, usable: int, have: int) -> bool:
+        return usable > have and (usable - have) * _COPIED_ROWS_A_TOKEN >= other.length
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books do not balance; the tests call it at every step."""
         for index, slot in enumerate(self._slots):
-            if not 0 <= slot.num_exact <= len(slot.tokens):
-                raise AssertionError(f"slot {index}: {slot.num_exact} of {len(slot.tokens)} exact")
+            if not 0 <= slot.num_exact <= slot.length <= len(slot.tokens):
+                raise AssertionError(
+                    f"slot {index}: {slot.num_exact} exact of {slot.length} of {len(slot.tokens)}"
+                )
             if slot.released > self._clock:
                 raise AssertionError(f"slot {index} was released in the future")
 

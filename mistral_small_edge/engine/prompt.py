@@ -53,6 +53,10 @@ class Prompt:
             rows[picture.start : picture.end] = picture.identity()
         return rows
 
+    def next_picture(self, row: int) -> Picture | None:
+        """The picture that is there, or the first one behind."""
+        return next((picture for picture in self.pictures if row < picture.end), None)
+
     def stretch(self, row: int) -> tuple[int, Picture | None]:
         """Where what begins at or before `row` ends: text, or the picture that is there."""
         for picture in self.pictures:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_small_edge.engine.backend import Vectors
-    from mistral_small_edge.engine.prefix_cache import PrefixCache
+    from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
 
 
@@ -31,6 +31,14 @@ class Compute:
 
     batch: Batch
     sequences: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A sequence whose next rows another slot has: all that it has up to there is to be copied."""
+
+    sequence: Sequence
+    found: Allocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def schedule(self) -> Compute | Look | None:
+    def schedule(self) -> Compute | Copy | Look | None:
         """What to do next; None if there is nothing."""
         while self._round or self._decoding or self._prefilling:
             if not self._round:
@@ -108,16 +116,30 @@ class Scheduler:
                 if sequence.status is not SequenceStatus.ENDED
             ]
             if group:
-                return _to_look_at(group[0]) or Compute(
-                    tuple(self._chunk_of(sequence) for sequence in group), tuple(group)
+                return (
+                    self._to_copy(group[0])
+                    or _to_look_at(group[0])
+                    or Compute(tuple(self._chunk_of(sequence) for sequence in group), tuple(group))
                 )
         return None
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
         """Note that the chunk's rows are there; a prompt that is complete begins to answer."""
         sequence.num_computed += len(chunk.tokens)
-        if sequence.status is not SequenceStatus.PREFILL:
-            return
+        if sequence.status is SequenceStatus.PREFILL:
+            self._read(sequence, chunk)
+        self._cache.advance(sequence.slot, sequence.num_computed, sequence.num_exact)
+
+    def copied(self, copy: Copy) -> None:
+        """Note that the rows are there; none of them was computed for this sequence."""
+        sequence, rows = copy.sequence, copy.found.num_cached
+        if sequence.prompt.stretch(rows) != sequence.stretch:
+            sequence.vectors = None  # of a picture that is read now
+        sequence.num_cached += rows - sequence.num_computed
+        sequence.num_computed, sequence.num_exact = rows, copy.found.num_exact
+        self._cache.advance(sequence.slot, rows, sequence.num_exact)
+
+    def _read(self, sequence: Sequence, chunk: Chunk) -> None:
         of_class = len(chunk.tokens) + chunk.padding >= self._rows.min_prefill_rows
         if of_class and sequence.num_exact == chunk.start:
             sequence.num_exact = sequence.num_computed
@@ -145,14 +167,8 @@ class Scheduler:
         sequence.status = SequenceStatus.ENDED
 
     def _place(self, sequence: Sequence) -> bool:
-        prompt = sequence.tokens
-        reuse = (
-            self._keeps_rows and sequence.params.prompt_logprobs is None
-        )  # a score needs its row
         allocation = self._cache.allocate(
-            prompt,
-            limit=self._most_reused(len(prompt)) if reuse else 0,
-            exact=sequence.params.repeatable,
+            sequence.tokens, limit=self._most_reused(sequence), exact=sequence.params.repeatable
         )
         if allocation is None:
             return False
@@ -161,11 +177,24 @@ class Scheduler:
         sequence.num_exact = allocation.num_exact
         return True
 
-    def _most_reused(self, length: int) -> int:
+    def _to_copy(self, sequence: Sequence) -> Copy | None:
+        """What another slot has of the prompt by now: several that begin alike are read once."""
+        if sequence.status is not SequenceStatus.PREFILL:
+            return None
+        found = self._cache.donor(
+            sequence.slot, limit=self._most_reused(sequence), exact=sequence.params.repeatable
+        )
+        return None if found is None else Copy(sequence, found)
+
+    def _most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted; fewer where a lane ends.
 
-        There a short chunk cannot be padded, so some rows are computed again for it.
+        There a short chunk cannot be padded, so some rows are computed again for it. None where every
+        row's own logits are wanted.
         """
+        if not self._keeps_rows or sequence.params.prompt_logprobs is not None:
+            return 0
+        length = len(sequence.prompt)
         room = length - 1 + self._rows.min_prefill_rows <= self._lane
         return length - 1 if room else max(0, length - self._rows.min_prefill_rows)
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
 
 
+_NOT_COPIED = -100  # our code for rows that llama.cpp would not copy
+
+
 class LlamaRunner:
     """A Model as the engine sees it, and its projector if it has one. Used by one thread."""
 
@@ -71,6 +74,18 @@ class LlamaRunner:
     def score(self, row: int, token: int, top: int) -> Sampled:
         """How likely `token` was at `row`, and the likeliest ones."""
         return score_row(self._context, row, self._vocab_size, token, top)
+
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Put the leading rows of one slot into another.
+
+        Through memory of our own: between lanes llama.cpp copies nothing but whole ones.
+        """
+        size = lib.llama_state_seq_get_size(self._context, source)
+        state = (ctypes.c_uint8 * size)()
+        written = lib.llama_state_seq_get_data(self._context, state, size, source)
+        if not written or not lib.llama_state_seq_set_data(self._context, state, written, slot):
+            raise DecodeFailed(_NOT_COPIED, length)
+        self.truncate(slot, length)
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after."""

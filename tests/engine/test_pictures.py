@@ -132,6 +132,17 @@ def test_a_picture_that_cannot_be_seen_fails_its_request_and_no_other() -> None:
     asked.check_answer(other)
 
 
+def test_what_is_needed_later_does_not_hold_up_what_is_needed_now() -> None:
+    """A copy spares the first look at a picture that stands in the prompt once more, behind another."""
+    asked = desk(remembers=False)
+    twice = asked.add(prompt_of(((1, 1), (0, 1), (1, 1))), ONE)
+    once = asked.add(prompt_of(((1, 1),)), SamplingParams(max_tokens=40, temperature=0))
+    asked.run()
+    asked.check_answer(twice)
+    asked.check_answer(once)
+    assert asked.runner.copies
+
+
 def test_closing_gives_up_what_is_looked_at() -> None:
     asked = desk()
     asked.add(SHOWN, ONE)

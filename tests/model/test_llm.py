@@ -102,6 +102,20 @@ def test_a_second_turn_reuses_the_first(llm: LLM) -> None:
     assert second.usage.cached_tokens >= first.usage.prompt_tokens - 8
 
 
+def test_questions_about_one_document_read_it_once_and_get_the_same_bits(llm: LLM) -> None:
+    document = "The harbour master writes the arrival of every ship into a large book. " * 20
+    sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
+    texts = [document + question for question in ("Who writes?", "Why?", "What?", "Where?")]
+    with LLM.load("demo", EngineConfig(context_length=1024, threads=1)) as alone:
+        expected = [ask(alone, text, sampling).logprobs for text in texts]
+    ask(llm, "Something else.", sampling)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: ask(llm, text, sampling), texts, timeout=PATIENCE))
+    assert [response.logprobs for response in together] == expected
+    read = sum(one.usage.prompt_tokens - one.usage.cached_tokens for one in together)
+    assert read < 1.5 * together[0].usage.prompt_tokens
+
+
 def test_stop_strings_never_leak_and_cross_token_borders(llm: LLM) -> None:
     sampling = replace(GREEDY, max_tokens=40)
     full = ask(llm, "Count from one to ten in words.", sampling).text
