@@ -5,6 +5,7 @@ Owns llama.cpp's two pointers and nothing else.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,7 @@ def _load_weights(
     params.n_gpu_layers = _gpu_layers(options.gpu_layers)
     params.load_mode = lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mlock else lib.LLAMA_LOAD_MODE_MMAP
     params.progress_callback = progress
-    weights = lib.llama_model_load_from_file(str(path).encode(), params)
+    weights = lib.llama_model_load_from_file(os.fsencode(path), params)
     if raised:
         if weights:
             lib.llama_model_free(weights)

@@ -7,6 +7,7 @@ mtmd's own scaling is left to do; its work is cut between layers, where it can b
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ class Projector:
         self._model = model
         self._cache = cache
         self._eyes: Any = None
-        self._pause: Pause = lambda _done: True
+        self._pause: Pause = _go_on
         self._pauses = 0
         # Called from C for as long as the eyes are open.
         self._on_tensor = lib.ggml_backend_sched_eval_callback(self._stand_still)
@@ -85,6 +86,12 @@ class Projector:
     def _look(self, image: Image, pause: Pause) -> NDArray[np.float32] | None:
         """None if it was given up."""
         self._pause, self._pauses = pause, 0
+        try:
+            return self._looked_at(image, pause)
+        finally:
+            self._pause = _go_on  # the other one would keep its call alive, and its vectors
+
+    def _looked_at(self, image: Image, pause: Pause) -> NDArray[np.float32] | None:
         if self._eyes is None:
             self._open()
         with _picture_chunk(self._eyes, image) as chunk:
@@ -101,7 +108,7 @@ class Projector:
         redirect_vision()
         path = self._options.path
         with capture_errors() as complaints:
-            eyes = mtmd.mtmd_init_from_file(str(path).encode(), self._model.weights, self._params())
+            eyes = mtmd.mtmd_init_from_file(os.fsencode(path), self._model.weights, self._params())
         if not eyes:
             reason = complaints[0].split(": ", 1)[-1] if complaints else "llama.cpp cannot load it"
             raise ModelLoadFailed(path, reason)
@@ -139,6 +146,10 @@ class Projector:
         if not np.isfinite(vectors).all():
             raise EncodeFailed(_NOT_FINITE, image.columns, image.rows)
         return vectors
+
+
+def _go_on(_done: float) -> bool:
+    return True
 
 
 @contextmanager

@@ -38,8 +38,9 @@ class Slices:
         Raises:
             Whatever the call raises.
         """
-        self._resume()
-        if self._thread.is_alive():
+        if not self._ended:
+            self._resume()
+        if not self._ended:
             return None
         if self._error is not None:
             raise self._error

@@ -29,7 +29,7 @@ MEMORY_BYTES = 256_000_000
 DISK_BYTES = 2_000_000_000
 
 _SUFFIX = ".vectors"
-_HEAD = struct.Struct("<8sII32s")  # magic, rows, width, sha256 of what follows: float32, rows first
+_HEAD = struct.Struct("<8sII32s")  # magic, rows, width, sha256 of these and of what follows
 _MAGIC = b"MSEVEC01"
 
 
@@ -106,7 +106,8 @@ class VectorCache:
         return vectors
 
     def _shrink(self, folder: Path) -> None:
-        files = [(path.stat(), path) for path in folder.glob("*" + _SUFFIX)]
+        # With those that somebody was killed at: nobody else would ever remove them.
+        files = [(path.stat(), path) for path in folder.glob(f"*{_SUFFIX}*")]
         files.sort(key=lambda file: file[0].st_mtime_ns)
         size = sum(status.st_size for status, _ in files)
         for status, path in files[:-1]:
@@ -122,11 +123,17 @@ def _write(path: Path, vectors: NDArray[np.float32]) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            file.write(_HEAD.pack(_MAGIC, *vectors.shape, hashlib.sha256(data).digest()))
+            file.write(_HEAD.pack(_MAGIC, *vectors.shape, _checksum(vectors.shape, data)))
             file.write(data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _checksum(shape: tuple[int, ...], data: bytes | memoryview) -> bytes:
+    checksum = hashlib.sha256(repr(shape).encode())
+    checksum.update(data)
+    return checksum.digest()
 
 
 def _parsed(data: bytes) -> NDArray[np.float32] | None:
@@ -136,6 +143,6 @@ def _parsed(data: bytes) -> NDArray[np.float32] | None:
     magic, rows, width, digest = _HEAD.unpack_from(data)
     body = memoryview(data)[_HEAD.size :]
     sound = magic == _MAGIC and len(body) == rows * width * 4
-    if not sound or hashlib.sha256(body).digest() != digest:
+    if not sound or _checksum((rows, width), body) != digest:
         return None
     return np.frombuffer(body, "<f4").astype(np.float32).reshape(rows, width)
