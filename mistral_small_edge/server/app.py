@@ -73,7 +73,7 @@ async def _edge_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
-    message, param = validation_message(error.errors())
+    message, param = validation_message(error.errors(), error.body)
     # Other types are not read as JSON: a web page may send them to any address without asking.
     if "json" not in request.headers.get("content-type", ""):
         message, param = "the body must come with Content-Type: application/json", None

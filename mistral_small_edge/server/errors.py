@@ -7,7 +7,7 @@ and fails if a class has none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral_small_edge import errors
 
@@ -103,12 +103,29 @@ def wire_error(
     return {"error": {"message": message, "type": kind, "param": param, "code": code, **facts}}
 
 
-def validation_message(found: Sequence[Mapping[str, object]]) -> tuple[str, str | None]:
-    """What pydantic found first, as a sentence, and the field it is about."""
-    first = found[0]
-    location = first["loc"] if isinstance(first["loc"], tuple) else ()
-    path = ".".join(str(step) for step in location if step != "body")
-    if first["type"] == "json_invalid":
+def validation_message(found: Sequence[Mapping[str, object]], body: Any) -> tuple[str, str | None]:
+    """What pydantic found first in the body, as a sentence, and the field it is about.
+
+    A value that may be of several kinds fails as each of them. The failure farthest inside is of
+    the kind that was meant.
+    """
+    if found[0]["type"] == "json_invalid":
         return "the body is not JSON", None
-    sentence = str(first["msg"])
+    paths = [_path(failure, body) for failure in found]
+    same = (at for at, path in enumerate(paths) if path[: len(paths[0])] == paths[0])
+    meant = max(same, key=lambda at: len(paths[at]))
+    path = ".".join(map(str, paths[meant]))
+    sentence = str(found[meant]["msg"])
     return (f"{path}: {sentence}" if path else sentence), path or None
+
+
+def _path(failure: Mapping[str, object], value: Any) -> list[str | int]:
+    """The way to a field of the body, without the kinds that pydantic names on it."""
+    location = failure["loc"] if isinstance(failure["loc"], tuple) else ()
+    path: list[str | int] = []
+    for step in location[1:]:
+        indices = range(len(value)) if isinstance(value, list) else ()
+        if step in (value if isinstance(value, dict) else indices):
+            path.append(step)
+            value = value[step]
+    return [*path, location[-1]] if failure["type"] == "missing" and location[1:] else path
