@@ -8,34 +8,33 @@ to be switched off. What a picture is, and what becomes of its bytes, is not kno
 
 from __future__ import annotations
 
-import re
-import socket
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import httpcore2
 import httpx2
 
 from mistral_small_edge.errors import UnsupportedImage, readable_size
+from mistral_small_edge.images.addresses import (
+    Address,
+    as_address,
+    canonical,
+    is_public,
+    resolve_host,
+)
 from mistral_small_edge.images.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
-Address = IPv4Address | IPv6Address
-
 _PORTS = {"http": 80, "https": 443}
 _FREE_PORTS = range(1024, 1 << 16)  # below, but for those two, listens what is no web server
 _LONGEST_URL = 8192  # characters; signed ones have thousands
-_LONGEST_HOST = 253  # characters, as in DNS
 _LONGEST_SHOWN = 100  # characters of a URL in a message
 _MOST_CONNECTS = 8  # a host may have any number of addresses
-_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label that makes the host an IPv4 address
 _REDIRECTS = {301, 302, 303, 307, 308}
 _FAILURES = (
     httpcore2.TimeoutException,
@@ -43,21 +42,6 @@ _FAILURES = (
     httpcore2.ProtocolError,
     OSError,
     ValueError,  # UnicodeError too: headers that are no text, names that TLS cannot spell
-)
-
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-_NAT64 = IPv6Network("64:ff9b::/96")
-_CLOSED = tuple(
-    ip_network(each)
-    for each in (
-        "168.63.129.16",  # Azure's own, seen from every machine there
-        "192.0.0.0/24",  # protocols; Oracle's metadata
-        "192.88.99.0/24",  # relays of 6to4
-        "2001::/23",  # protocols: Teredo, benchmarks, hashes
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, around an IPv4 address
-        "3fff::/20",  # documentation
-    )
 )
 
 
@@ -77,30 +61,6 @@ class RemoteLimits:
     seconds: float = 20
     connect_seconds: float = 5
     max_redirects: int = 3
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address is that of one host on the public internet.
-
-    An IPv4 address inside an IPv6 one counts as itself where something still translates it; the
-    retired ways to embed one are refused whole. Source: IANA's registries of special-purpose
-    addresses. Python's `is_global` knows them as of its release; `_CLOSED` is what it may lack.
-    """
-    if isinstance(address, IPv6Address):
-        in_nat64 = IPv4Address(address.packed[-4:]) if address in _NAT64 else None
-        inner = in_nat64 or address.ipv4_mapped
-        if inner is not None:
-            return is_public(inner)
-        if address not in _GLOBAL_UNICAST:
-            return False
-    special = address.is_multicast or any(address in network for network in _CLOSED)
-    return address.is_global and not special
-
-
-def resolve_host(host: str, port: int) -> list[str]:
-    """A host's addresses, best first, as the system finds them; OSError if there are none."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def fetch_image(
@@ -192,7 +152,7 @@ class _Fetch:
             url = httpx2.URL(text)
         except (httpx2.InvalidURL, ValueError) as error:
             raise self._refusal(f"{what} cannot be read as one") from error
-        host = _canonical(url.raw_host.decode("ascii"))
+        host = canonical(url.raw_host.decode("ascii"))
         if host is None:
             raise self._refusal(f"{what} names no host")
         if url.userinfo:
@@ -221,11 +181,11 @@ class _Fetch:
         resolver inside knows.
         """
         try:
-            literal = _as_address(place.host)
+            literal = as_address(place.host)
             names = [place.host] if literal else self.resolve(place.host, place.port)
         except (OSError, ValueError):
             names = []
-        found = [_as_address(each) for each in names]
+        found = [as_address(each) for each in names]
         allowed = [each for each in found if each is not None and self.is_allowed(each)]
         if not found or len(allowed) < len(found):
             raise self._refusal(f"{place.host} has no public address, or not only public ones")
@@ -346,29 +306,3 @@ def _left(deadline: float, timeout: float | None) -> float:
     if left <= 0:
         raise httpcore2.ReadTimeout
     return left if timeout is None else min(left, timeout)
-
-
-def _canonical(host: str) -> str | None:
-    """The one spelling of a host; None if nothing can be there.
-
-    IPv4 addresses in whatever form the C library reads (`2130706433`, `0x7f.1`) become four plain
-    numbers here, and not in a resolver, which may ask somebody else for them.
-    """
-    host = host.removesuffix(".")
-    if ":" in host:
-        return None if "%" in host else str(ip_address(host))
-    if len(host) > _LONGEST_HOST or not _HOST_NAME.fullmatch(host):
-        return None
-    if not _NUMBER.fullmatch(host.rpartition(".")[2]):
-        return host
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host))
-    except OSError:
-        return None
-
-
-def _as_address(text: str) -> Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None

@@ -22,13 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_small_edge.errors import UnsupportedImage
-from mistral_small_edge.images.remote import (
-    Address,
-    RemoteLimits,
-    fetch_image,
-    is_public,
-    resolve_host,
-)
+from mistral_small_edge.images.addresses import Address, is_public, resolve_host
+from mistral_small_edge.images.remote import RemoteLimits, fetch_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
