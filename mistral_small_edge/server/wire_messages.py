@@ -19,6 +19,7 @@ from mistral_small_edge.chat.response_format import (
     ResponseFormat,
 )
 from mistral_small_edge.chat.tools import NamedTool, Tool, ToolCall, ToolChoice
+from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.images import Detail
 from mistral_small_edge.server.fields import Wire
 
@@ -127,12 +128,22 @@ class WireMessage(Wire):
 
 
 def images_of(messages: Iterable[WireMessage]) -> Iterator[tuple[str, WireImage]]:
-    """Every picture of a conversation, and the path of its field."""
+    """Every picture of a conversation, and the path of its field.
+
+    Raises:
+        InvalidRequest: somebody else than the user shows one.
+    """
     for at, message in enumerate(messages):
         parts = message.content if isinstance(message.content, list) else ()
         for number, part in enumerate(parts):
             if isinstance(part, WireImage):
-                yield f"messages.{at}.content.{number}.image_url", part
+                path = f"messages.{at}.content.{number}.image_url"
+                if message.role != "user":
+                    raise InvalidRequest(
+                        f"a message of role {message.role} has an image; only the user shows images",
+                        path,
+                    )
+                yield path, part
 
 
 class WireFunction(Wire):

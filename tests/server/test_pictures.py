@@ -145,7 +145,7 @@ def test_a_wrong_field_is_named(url: str, picture: object, field: str, words: st
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
 def test_only_the_user_shows_pictures(url: str, role: str) -> None:
     body = asking(shown(DOT), role=role)
-    check_refused(url, body, "only the user shows images", "messages.content", "invalid_value")
+    check_refused(url, body, "only the user shows images", FIELD, "invalid_value")
 
 
 @pytest.mark.parametrize("stream", [False, True])
