@@ -36,7 +36,19 @@ def load(model: str, config: EngineConfig, verbose: bool) -> LLM:
             check()
             bar.update(round(100 * fraction), 100)
 
-        return LLM.load(model, config, on_progress=advance)
+        llm = LLM.load(model, config, on_progress=advance)
+    if verbose:
+        console.note(_choices(llm))
+    return llm
+
+
+def _choices(llm: LLM) -> str:
+    """What was left open, and how it was decided."""
+    flash = "on: less memory, coarser" if llm.flash_attention else "off: exact"
+    return (
+        f"flash attention {flash}; KV cache {llm.kv_type}; threads {llm.threads}; "
+        f"context {llm.context_length}; images {'yes' if llm.sees else 'no'}"
+    )
 
 
 def _bar(model: str, verbose: bool) -> AbstractContextManager[console.Bar]:

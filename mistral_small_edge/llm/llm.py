@@ -76,6 +76,7 @@ class LLM:
         default_sampling: what the model's publisher recommends.
         memory: what was planned for it.
         sees: whether it takes pictures.
+        flash_attention, kv_type, threads: how it computes, where that was left open.
         fingerprint: equal where the same seed and prompt give the same answer.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
@@ -96,6 +97,9 @@ class LLM:
         self.memory = memory
         self.fingerprint = fingerprint
         self.context_length = options.context_length
+        self.flash_attention = options.flash_attention
+        self.kv_type = options.kv_type
+        self.threads = options.threads
         self.default_sampling = default_sampling
         self._model = model
         self._options = options

@@ -59,10 +59,18 @@ def get_model(name: str, service: _Service) -> dict[str, object]:
 
 @router.get("/health")
 def health(service: _Service) -> JSONResponse:
-    """`ready` with 200; `loading` or `failed` with 503."""
+    """`ready` with 200, and how the model computes; `loading` or `failed` with 503."""
     body: dict[str, object] = {"status": service.status}
     if service.failure is not None:
         body["error"] = str(service.failure)
+    elif service.status == "ready":
+        llm = service.model()
+        body |= {
+            "flash_attention": llm.flash_attention,
+            "kv_type": llm.kv_type,
+            "threads": llm.threads,
+            "context_length": llm.context_length,
+        }
     return JSONResponse(body, 200 if service.status == "ready" else 503)
 
 

@@ -122,9 +122,13 @@ def test_no_stdin_at_all_is_no_input() -> None:
     assert done.stdout == b"The capital of France is Paris.\n", done.stderr
 
 
-def test_verbose_shows_llama_cpps_log_on_stderr() -> None:
-    done = ask(CAPITAL, "--verbose")
+@pytest.mark.parametrize(
+    ("flag", "words"), [("auto", b"flash attention off"), ("on", b"flash attention on")]
+)
+def test_verbose_shows_llama_cpps_log_and_our_choices_on_stderr(flag: str, words: bytes) -> None:
+    done = ask(CAPITAL, "--verbose", "--flash-attention", flag)
     assert b"llama_context" in done.stderr
+    assert words in done.stderr
     assert done.stdout == b"The capital of France is Paris.\n"
 
 

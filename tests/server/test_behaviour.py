@@ -114,7 +114,13 @@ def test_health_says_loading_ready_or_failed(llm: LLM, tmp_path: Path) -> None:
         assert (early.status_code, early.json()["error"]["code"]) == (503, "model_loading")
         assert int(early.headers["Retry-After"]) > 0
         loading.set_result(llm)
-        assert httpx2.get(f"{url}/health").json() == {"status": "ready"}
+        assert httpx2.get(f"{url}/health").json() == {
+            "status": "ready",
+            "flash_attention": llm.flash_attention,
+            "kv_type": "f16",
+            "threads": llm.threads,
+            "context_length": llm.context_length,
+        }
         assert post(url).status_code == 200
     failed: Future[LLM] = Future()
     failed.set_exception(ModelLoadFailed(tmp_path / "x.gguf", "it is not GGUF"))

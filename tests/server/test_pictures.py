@@ -206,7 +206,7 @@ def test_health_answers_while_a_picture_is_decoded(url: str) -> None:
         refused = pool.submit(post, url, large)
         while not refused.done():
             health = httpx2.get(f"{url}/health", timeout=PATIENCE)
-            assert health.json() == {"status": "ready"}
+            assert health.json()["status"] == "ready"
             answered += 1
     assert refused.result().json()["error"]["code"] == TOO_MUCH
     assert answered > 5  # two at most where it is decoded in the loop
@@ -218,7 +218,7 @@ def test_health_answers_while_a_picture_is_looked_at(url: str) -> None:
         lines = (line for line in answering.iter_lines() if line)
         assert '"role": "assistant"' in next(lines)
         health = httpx2.get(f"{url}/health", timeout=PATIENCE)
-        assert health.json() == {"status": "ready"}
+        assert health.json()["status"] == "ready"
         assert running(url) == 1, "it is looked at for longer than that"
         assert list(lines)[-1] == "data: [DONE]"
 
