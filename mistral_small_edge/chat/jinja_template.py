@@ -21,7 +21,7 @@ from mistral_small_edge.chat.chunks import Chunk, Control, Text, merged
 from mistral_small_edge.chat.grammar import AnswerRules, answer_rules
 from mistral_small_edge.chat.messages import ImagePart
 from mistral_small_edge.chat.parser import PlainParser
-from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.errors import InvalidRequest, UnsupportedImage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -141,7 +141,7 @@ def _refuse_beyond_text(request: ChatRequest) -> None:
                 "this model has no tools that this program can drive", "messages.tool_calls"
             )
         if any(isinstance(part, ImagePart) for part in message.parts):
-            raise InvalidRequest("this model cannot see images", "messages.content")
+            raise UnsupportedImage("this model cannot see images", "messages.content")
 
 
 class _Guard:

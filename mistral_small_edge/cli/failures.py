@@ -34,10 +34,11 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.InvalidGrammar: Face("", USAGE),
     errors.UnsupportedImage: Face(""),
     errors.NoProjector: Face(
-        f"Fetch it: {PROGRAM} download {{model}}; or name a file of your own with --mmproj."
+        f"Fetch it, if there is one: {PROGRAM} download {{model}}; or name your own: --mmproj FILE."
     ),
     errors.ContextLengthExceeded: Face(
-        "Shorten the prompt, or give more room: --context {prompt_tokens} or more."
+        "Shorten the prompt, or give more room: --context {prompt_tokens} or more; "
+        "pictures take less with --image-detail low."
     ),
     errors.AnswerCutShort: Face("Give it more room: --max-tokens."),
     errors.ModelNotFound: Face(f"See what there is: {PROGRAM} models"),

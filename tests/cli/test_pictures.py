@@ -104,6 +104,18 @@ def test_a_model_that_does_not_see_says_what_to_fetch(file: Path) -> None:
     assert "mistral-small-edge download toy:f16" in done.stderr.decode()
 
 
+def test_another_kind_of_model_does_not_see(file: Path) -> None:
+    done = subprocess.run(
+        [*ASK[:-1], "demo", "--threads", "1", "--image", str(file), "What is it?"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "this model cannot see images" in done.stderr.decode()
+
+
 def test_a_picture_stays_with_its_question(file: Path) -> None:
     llm = ScriptedLLM()
     quoted = f"/image '{file}'"
