@@ -41,6 +41,7 @@ class EngineConfig:
         force: load even if the plan says that memory will not do.
         vision: see pictures, if the model's projector is here.
         projector: a projector of one's own (a path or an `hf:` address); None takes the model's.
+        prompt_cache: a folder where prompts that were read outlive the process.
         image_cache: a folder where what pictures look like to the model outlives the process.
     """
 
@@ -56,6 +57,7 @@ class EngineConfig:
     vision: bool = True
     projector: str | Path | None = None
     image_cache: Path | None = None
+    prompt_cache: Path | None = None
 
     def __post_init__(self) -> None:
         if self.context_length is not None:

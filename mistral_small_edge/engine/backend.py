@@ -205,6 +205,20 @@ class ModelRunner(Protocol):
             DecodeFailed: nothing of `slot` may be relied on.
         """
 
+    def save(self, slot: int) -> bytes:
+        """All rows of a slot, for `restore` of a runner of the same model that computes alike.
+
+        Raises:
+            DecodeFailed: they cannot be had.
+        """
+
+    def restore(self, slot: int, state: bytes, length: int) -> None:
+        """Have `slot` hold the first `length` rows of what `save` gave and no others, bit for bit.
+
+        Raises:
+            DecodeFailed: nothing of `slot` may be relied on.
+        """
+
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""
 

@@ -23,6 +23,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
+from mistral_small_edge.engine.prefix_store import MIN_ROWS, PrefixStore
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.errors import (
@@ -58,6 +59,7 @@ class Engine:
 
     Args:
         prefill_chunk: the most prompt tokens computed at once; fewer on a slow machine.
+        store: where prompts that were read outlive the process.
         clock: seconds, monotonic.
     """
 
@@ -67,11 +69,13 @@ class Engine:
         tokenizer: Tokenizer,
         *,
         prefill_chunk: int,
+        store: PrefixStore | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
         self._tokenizer = tokenizer
         self._clock = clock
+        self._store = store if runner.keeps_rows else None
         self.cache = PrefixCache(runner.max_sequences)
         self.scheduler = Scheduler(
             self.cache,
@@ -150,6 +154,14 @@ class Engine:
                 self._look(sequence, picture.image)
         return self._outputs
 
+    def keep(self) -> None:
+        """Store what the slots hold, for a later process."""
+        if self._store is None:
+            return
+        for slot, rows, num_exact in self.cache.held():
+            if len(rows) >= MIN_ROWS and not self._store.has(rows, num_exact):
+                self._store.write(rows, num_exact, self._runner.save(slot))
+
     def close(self) -> None:
         """Give up what is under way; the engine is not used again. Idempotent."""
         self._stop_looking()
@@ -182,6 +194,26 @@ class Engine:
         self.scheduler.copied(copy)
         self._report_progress(sequence)
         self._stop_if_unwanted()
+
+    def _restore(self, sequence: Sequence, store: PrefixStore) -> None:
+        """Read back what a process before this one has read of the prompt, if nobody here has."""
+        limit, exact = self.scheduler.most_reused(sequence), sequence.params.repeatable
+        found = store.find(sequence.tokens, limit=limit, exact=exact)
+        here = self.cache.donor(sequence.slot, limit=limit, exact=exact)
+        most_here = max(sequence.num_cached, here.num_cached if here is not None else 0)
+        if found is None or found[1].num_cached <= most_here:
+            return
+        path, rows = found
+        state = store.read(path)
+        if state is None:
+            return
+        try:
+            self._runner.restore(sequence.slot, state, rows.num_cached)
+        except DecodeFailed:  # it is whole, and no state of this runner all the same
+            self._runner.truncate(sequence.slot, 0)
+            self.scheduler.lost(sequence)
+        else:
+            self.scheduler.copied(Copy(sequence, rows))
 
     def _look(self, sequence: Sequence, image: Image) -> None:
         """Bring the picture's vectors nearer by a slice; several requests may wait for them."""
@@ -232,6 +264,8 @@ class Engine:
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
         self._runner.truncate(sequence.slot, sequence.num_cached)
+        if self._store is not None:
+            self._restore(sequence, self._store)
         sequence.sampler = self._runner.new_sampler(
             sequence.params, sequence.prompt.tokens, sequence.constraint
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _STRIDE = 256  # tokens compared at once
 # A slot's rows are copied all or none. Computing one takes a hundred times as long as copying it, on
@@ -116,6 +116,11 @@ class PrefixCache:
             ):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best
+
+    def held(self) -> Iterator[tuple[int, list[int], int]]:
+        """Each slot with what its rows hold, and how many of them came from prefill alone."""
+        for index, slot in enumerate(self._slots):
+            yield index, list(slot.tokens[: slot.length]), slot.num_exact
 
     def release(self, slot: int, tokens: Sequence[int], num_exact: int) -> None:
         """Give a slot back; its rows hold `tokens`, the first `num_exact` from prefill alone."""

@@ -130,6 +130,11 @@ class Scheduler:
             self._read(sequence, chunk)
         self._cache.advance(sequence.slot, sequence.num_computed, sequence.num_exact)
 
+    def lost(self, sequence: Sequence) -> None:
+        """Note that the sequence's slot holds nothing."""
+        sequence.num_cached = sequence.num_computed = sequence.num_exact = 0
+        self._cache.advance(sequence.slot, 0, 0)
+
     def copied(self, copy: Copy) -> None:
         """Note that the rows are there; none of them was computed for this sequence."""
         sequence, rows = copy.sequence, copy.found.num_cached
@@ -168,7 +173,7 @@ class Scheduler:
 
     def _place(self, sequence: Sequence) -> bool:
         allocation = self._cache.allocate(
-            sequence.tokens, limit=self._most_reused(sequence), exact=sequence.params.repeatable
+            sequence.tokens, limit=self.most_reused(sequence), exact=sequence.params.repeatable
         )
         if allocation is None:
             return False
@@ -182,11 +187,11 @@ class Scheduler:
         if sequence.status is not SequenceStatus.PREFILL:
             return None
         found = self._cache.donor(
-            sequence.slot, limit=self._most_reused(sequence), exact=sequence.params.repeatable
+            sequence.slot, limit=self.most_reused(sequence), exact=sequence.params.repeatable
         )
         return None if found is None else Copy(sequence, found)
 
-    def _most_reused(self, sequence: Sequence) -> int:
+    def most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted; fewer where a lane ends.
 
         There a short chunk cannot be padded, so some rows are computed again for it. None where every

@@ -163,6 +163,7 @@ class Worker:
             self._shut(EngineStopped(f"{type(error).__name__}: {error}"))
         else:
             self._shut(EngineStopped())
+            self._engine.keep()
         finally:
             self._engine.close()
 

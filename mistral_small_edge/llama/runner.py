@@ -80,10 +80,25 @@ class LlamaRunner:
 
         Through memory of our own: between lanes llama.cpp copies nothing but whole ones.
         """
-        size = lib.llama_state_seq_get_size(self._context, source)
+        self._put(slot, self._state(source), length)
+
+    def save(self, slot: int) -> bytes:
+        """The slot's rows in llama.cpp's own form."""
+        return bytes(self._state(slot))
+
+    def restore(self, slot: int, state: bytes, length: int) -> None:
+        """Put the leading rows of what was saved into a slot."""
+        self._put(slot, (ctypes.c_uint8 * len(state)).from_buffer_copy(state), length)
+
+    def _state(self, slot: int) -> ctypes.Array[ctypes.c_uint8]:
+        size = lib.llama_state_seq_get_size(self._context, slot)
         state = (ctypes.c_uint8 * size)()
-        written = lib.llama_state_seq_get_data(self._context, state, size, source)
-        if not written or not lib.llama_state_seq_set_data(self._context, state, written, slot):
+        if lib.llama_state_seq_get_data(self._context, state, size, slot) != size:
+            raise DecodeFailed(_NOT_COPIED, 0)
+        return state
+
+    def _put(self, slot: int, state: ctypes.Array[ctypes.c_uint8], length: int) -> None:
+        if not lib.llama_state_seq_set_data(self._context, state, len(state), slot):
             raise DecodeFailed(_NOT_COPIED, length)
         self.truncate(slot, length)
 

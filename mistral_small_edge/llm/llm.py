@@ -25,6 +25,7 @@ from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
@@ -91,6 +92,7 @@ class LLM:
         fingerprint: str,
         memory: MemoryPlan,
         projector: Projector | None = None,
+        store: PrefixStore | None = None,
     ) -> None:
         self.name = name
         self.sees = projector is not None
@@ -107,7 +109,8 @@ class LLM:
         self.tokenizer = LlamaTokenizer(model)
         self._constraints = Constraints(self.tokenizer)
         runner = LlamaRunner(model, options, projector)
-        self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=options.prefill_chunk))
+        chunk = options.prefill_chunk
+        self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=chunk, store=store))
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
         # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
         self._finalizer = weakref.finalize(self, _shut_down, self._worker, projector, model)
@@ -148,7 +151,10 @@ class LLM:
             projector = new_projector(sight, loaded, options, config) if sight else None
             parts = (*file.parts, sight.path) if sight else file.parts
             mark = fingerprint(parts, options)
-            return cls(file.name, loaded, options, dialect, sampling, mark, memory, projector)
+            store = PrefixStore(config.prompt_cache, mark) if config.prompt_cache else None
+            return cls(
+                file.name, loaded, options, dialect, sampling, mark, memory, projector, store
+            )
         except BaseException:
             loaded.close()
             raise

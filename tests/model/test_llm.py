@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import ContextLengthExceeded, EngineStopped, InvalidRequest
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.model
 
@@ -114,6 +118,23 @@ def test_questions_about_one_document_read_it_once_and_get_the_same_bits(llm: LL
     assert [response.logprobs for response in together] == expected
     read = sum(one.usage.prompt_tokens - one.usage.cached_tokens for one in together)
     assert read < 1.5 * together[0].usage.prompt_tokens
+
+
+def test_a_restart_reads_nothing_again_and_gives_the_same_bits(tmp_path: Path) -> None:
+    document = "The harbour master writes the arrival of every ship into a large book. " * 20
+    sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
+    config = EngineConfig(context_length=1024, threads=1, prompt_cache=tmp_path / "prompts")
+    answers = []
+    for question in ("Who writes?", "Who writes?", "Why?"):
+        with LLM.load("demo", config) as restarted:
+            answers.append(ask(restarted, document + question, sampling))
+    with LLM.load("demo", replace(config, prompt_cache=None)) as fresh:
+        expected = ask(fresh, document + "Why?", sampling)
+    cold, same, other = answers
+    assert cold.logprobs == same.logprobs
+    assert other.logprobs == expected.logprobs
+    assert (cold.usage.cached_tokens, same.usage.cached_tokens) == (0, cold.usage.prompt_tokens - 1)
+    assert other.usage.cached_tokens > cold.usage.prompt_tokens - 20
 
 
 def test_stop_strings_never_leak_and_cross_token_borders(llm: LLM) -> None:
