@@ -52,6 +52,7 @@ def ask(
     no_vision: options.NoVision = not _DEFAULTS.vision,
     mmproj: options.Mmproj = None,
     image_cache: options.ImageCache = _DEFAULTS.image_cache,
+    prompt_cache: options.PromptCache = _DEFAULTS.prompt_cache,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole response as one JSON object.")
     ] = False,
@@ -83,6 +84,7 @@ def ask(
         vision=not no_vision,
         projector=mmproj,
         image_cache=image_cache,
+        prompt_cache=prompt_cache,
     )
     sampling = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     request = ChatRequest(
@@ -97,8 +99,13 @@ def ask(
         pictures.tell_memory(shown, llm.memory.vision)
         request = replace(request, sampling=sampling.over(llm.default_sampling))
         response = show(llm.stream(request), write=not as_json)
-    if as_json:
-        console.write_json(response_object(response, llm.name))
+    _tell(response, llm.name if as_json else None, stats=stats)
+
+
+def _tell(response: ChatResponse, model: str | None, *, stats: bool) -> None:
+    """What was asked for besides the text: the whole response of `model`, and statistics."""
+    if model is not None:
+        console.write_json(response_object(response, model))
     if stats:
         console.note(statistics(response))
 

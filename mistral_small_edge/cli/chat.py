@@ -45,6 +45,7 @@ def chat(
     no_vision: options.NoVision = not _DEFAULTS.vision,
     mmproj: options.Mmproj = None,
     image_cache: options.ImageCache = _DEFAULTS.image_cache,
+    prompt_cache: options.PromptCache = _DEFAULTS.prompt_cache,
     stats: Stats = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -64,6 +65,7 @@ def chat(
         vision=not no_vision,
         projector=mmproj,
         image_cache=image_cache,
+        prompt_cache=prompt_cache,
     )
     choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     choice.over(SamplingParams())  # a bad value is not worth a minute of loading

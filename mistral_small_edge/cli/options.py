@@ -51,6 +51,16 @@ Mmproj = Annotated[
         show_default="the model's, if it is here",
     ),
 ]
+PromptCache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="MISTRAL_SMALL_EDGE_PROMPT_CACHE",
+        help="Keep there what was read when the program ends, up to 8 GB, so that the next run need "
+        "not read it again.",
+        show_default="in memory only",
+    ),
+]
 ImageCache = Annotated[
     Path | None,
     typer.Option(

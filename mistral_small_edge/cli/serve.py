@@ -87,6 +87,7 @@ def serve(
     no_vision: options.NoVision = not _ENGINE.vision,
     mmproj: options.Mmproj = None,
     image_cache: options.ImageCache = _ENGINE.image_cache,
+    prompt_cache: options.PromptCache = _ENGINE.prompt_cache,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a model to programs that speak OpenAI's HTTP interface.
@@ -122,6 +123,7 @@ def serve(
         vision=not no_vision,
         projector=mmproj,
         image_cache=image_cache,
+        prompt_cache=prompt_cache,
     )
     route_log(verbose)
     _run(model, engine, config)

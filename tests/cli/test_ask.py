@@ -132,6 +132,14 @@ def test_verbose_shows_llama_cpps_log_and_our_choices_on_stderr(flag: str, words
     assert done.stdout == b"The capital of France is Paris.\n"
 
 
+def test_a_second_run_reads_from_the_cache(tmp_path: Path) -> None:
+    document = "The harbour master writes the arrival of every ship into a large book. " * 12
+    options = ("--json", "--max-tokens", "1", "--prompt-cache", str(tmp_path / "cache"))
+    usages = [json.loads(ask(*options, document + "Who?").stdout)["usage"] for _ in range(2)]
+    cached = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
+    assert cached == [0, usages[0]["prompt_tokens"] - 1]
+
+
 def test_in_a_terminal_ctrl_c_stops_it_with_130(tmp_path: Path) -> None:
     command = [*PROGRAM, "ask", *QUICK, "--max-tokens", "400", "Tell me a long story."]
     environment = {**os.environ, "TERM": "xterm-256color"}
