@@ -92,7 +92,7 @@ class LlamaRunner:
 
     def _state(self, slot: int) -> ctypes.Array[ctypes.c_uint8]:
         size = lib.llama_state_seq_get_size(self._context, slot)
-        state = (ctypes.c_uint8 * size)()
+        state: ctypes.Array[ctypes.c_uint8] = (ctypes.c_uint8 * size)()
         if lib.llama_state_seq_get_data(self._context, state, size, slot) != size:
             raise DecodeFailed(_NOT_COPIED, 0)
         return state
