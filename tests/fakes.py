@@ -200,11 +200,11 @@ class FakeRunner:
         self.looks.append(FakeLooking(self, image))
         return self.looks[-1]
 
-    def save(self, slot: int) -> bytes:
-        return json.dumps(self.lanes[slot]).encode()
+    def save(self, slot: int) -> memoryview:
+        return memoryview(json.dumps(self.lanes[slot]).encode())
 
-    def restore(self, slot: int, state: bytes, length: int) -> None:
-        lane = json.loads(state)
+    def restore(self, slot: int, state: memoryview, length: int) -> None:
+        lane = json.loads(bytes(state))
         if len(lane) < length:
             raise DecodeFailed(-100, length)
         self.lanes[slot] = lane[:length]

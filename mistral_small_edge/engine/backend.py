@@ -205,15 +205,17 @@ class ModelRunner(Protocol):
             DecodeFailed: nothing of `slot` may be relied on.
         """
 
-    def save(self, slot: int) -> bytes:
+    def save(self, slot: int) -> memoryview:
         """All rows of a slot, for `restore` of a runner of the same model that computes alike.
 
         Raises:
             DecodeFailed: they cannot be had.
         """
 
-    def restore(self, slot: int, state: bytes, length: int) -> None:
+    def restore(self, slot: int, state: memoryview, length: int) -> None:
         """Have `slot` hold the first `length` rows of what `save` gave and no others, bit for bit.
+
+        `state` is writable memory, and is not written to.
 
         Raises:
             DecodeFailed: nothing of `slot` may be relied on.

@@ -7,6 +7,7 @@ steps in the same order give the same outputs, whoever turns it.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import (
@@ -76,7 +77,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._clock = clock
         self._store = store if runner.keeps_rows else None
-        self.cache = PrefixCache(runner.max_sequences)
+        self.cache = PrefixCache(runner.max_sequences, runner.context_length)
         self.scheduler = Scheduler(
             self.cache,
             runner.row_classes,
@@ -160,7 +161,8 @@ class Engine:
             return
         for slot, rows, num_exact in self.cache.held():
             if len(rows) >= MIN_ROWS and not self._store.has(rows, num_exact):
-                self._store.write(rows, num_exact, self._runner.save(slot))
+                with suppress(DecodeFailed):  # then they are computed again some day
+                    self._store.write(rows, num_exact, self._runner.save(slot))
 
     def close(self) -> None:
         """Give up what is under way; the engine is not used again. Idempotent."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _STRIDE = 256  # tokens compared at once
-# A slot's rows are copied all or none. Computing one takes a hundred times as long as copying it, on
-# every machine we know; most often a thousand.
+# A lane is copied whole. Computing a row takes a hundred times as long as copying one, on every
+# machine we know; most often a thousand.
 _COPIED_ROWS_A_TOKEN = 100
 
 
@@ -47,10 +47,11 @@ class _Slot:
 
 
 class PrefixCache:
-    """`max_sequences` slots and what their rows hold."""
+    """`max_sequences` slots of `lane` rows, and what these hold."""
 
-    def __init__(self, max_sequences: int) -> None:
+    def __init__(self, max_sequences: int, lane: int) -> None:
         self._slots = [_Slot() for _ in range(max_sequences)]
+        self._lane = lane
         self._clock = 0
 
     @property
@@ -99,7 +100,7 @@ class PrefixCache:
         held.length, held.num_exact = length, min(num_exact, length)
 
     def donor(self, slot: int, *, limit: int, exact: bool) -> Allocation | None:
-        """A slot that has more of what the busy `slot` needs, if copying all its rows pays.
+        """A slot that has more of what the busy `slot` needs, if copying its lane pays.
 
         Args:
             limit, exact: as for `allocate`.
@@ -111,9 +112,7 @@ class PrefixCache:
                 continue
             common = other.common(taken.tokens)
             usable = min(common, limit, other.num_exact if exact else common)
-            if (best is None or usable > best.num_cached) and self._pays(
-                other, usable, taken.length
-            ):
+            if (best is None or usable > best.num_cached) and self._pays(usable, taken.length):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best
 
@@ -136,14 +135,14 @@ class PrefixCache:
     def _price(self, length: int, usable: Sequence[int], index: int) -> int:
         """Quarters of a token's computation that a prompt takes in the slot at `index`."""
         prices = [4 * (length - usable[index])]
-        for slot, rows in zip(self._slots, usable, strict=True):
-            if self._pays(slot, rows, usable[index]):
-                copying = 1 + 4 * slot.length // _COPIED_ROWS_A_TOKEN
+        for rows in usable:
+            if self._pays(rows, usable[index]):
+                copying = 1 + 4 * self._lane // _COPIED_ROWS_A_TOKEN
                 prices.append(4 * (length - rows) + copying)
         return min(prices)
 
-    def _pays(self, other: _Slot, usable: int, have: int) -> bool:
-        return usable > have and (usable - have) * _COPIED_ROWS_A_TOKEN >= other.length
+    def _pays(self, usable: int, have: int) -> bool:
+        return usable > have and (usable - have) * _COPIED_ROWS_A_TOKEN >= self._lane
 
     def check_integrity(self) -> None:
         """Raise AssertionError if the books do not balance; the tests call it at every step."""

@@ -73,13 +73,9 @@ class PrefixStore:
                 best = entry.path, Allocation(-1, usable, min(usable, entry.num_exact))
         return best
 
-    def read(self, path: Path) -> bytes | None:
+    def read(self, path: Path) -> memoryview | None:
         """The runner's bytes; None, and the file is forgotten, if it is not what was written."""
-        try:
-            data = path.read_bytes()
-        except OSError:
-            data = b""
-        state = _state(data)
+        state = _state(_bytes_of(path))
         if state is None:
             self._entries = [entry for entry in self._entries if entry.path != path]
             with suppress(OSError):
@@ -97,7 +93,7 @@ class PrefixStore:
             for entry in self._entries
         )
 
-    def write(self, rows: Sequence[int], num_exact: int, state: bytes) -> None:
+    def write(self, rows: Sequence[int], num_exact: int, state: memoryview) -> None:
         """Keep a slot's rows; files that hold no more than a beginning of them go."""
         description = {"mark": self._mark, "rows": list(rows), "num_exact": num_exact}
         text = json.dumps(description).encode()
@@ -151,7 +147,7 @@ class PrefixStore:
                 size -= status.st_size
 
 
-def _write(path: Path, text: bytes, state: bytes) -> None:
+def _write(path: Path, text: bytes, state: memoryview) -> None:
     """Whole or not at all, also if another process writes the same."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -172,11 +168,21 @@ def _checksum(text: bytes | memoryview, state: bytes | memoryview) -> bytes:
     return checksum.digest()
 
 
-def _state(data: bytes) -> bytes | None:
+def _bytes_of(path: Path) -> memoryview:
+    """A file's bytes, in memory that is not copied again; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)
+            return memoryview(data)[: file.readinto(data)]
+    except OSError:
+        return memoryview(b"")
+
+
+def _state(data: memoryview) -> memoryview | None:
     if len(data) < _HEAD.size:
         return None
     magic, checksum, size = _HEAD.unpack_from(data)
-    body = memoryview(data)[_HEAD.size :]
+    body = data[_HEAD.size :]
     if magic != _MAGIC or _checksum(body[:size], body[size:]) != checksum:
         return None
-    return bytes(body[size:])
+    return body[size:]

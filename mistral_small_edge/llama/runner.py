@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
 
 
-_NOT_COPIED = -100  # our code for rows that llama.cpp would not copy
+# Our codes for rows that llama.cpp would not read or write, and for some that are still to be moved.
+_NOT_COPIED, _NOT_THERE_YET = -100, -101
 
 
 class LlamaRunner:
@@ -45,10 +46,12 @@ class LlamaRunner:
         )
         self.row_classes: RowClasses = options.row_classes
         self._batch = _Batch(options.batch_rows)
+        self._copied: set[int] = set()
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         """Compute a batch; the row of each chunk that samples."""
         rows = self._batch.fill(batch)
+        self._copied.clear()  # llama.cpp moves what was copied before it computes
         code = lib.llama_decode(self._context, self._batch.struct)
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
@@ -76,29 +79,30 @@ class LlamaRunner:
         return score_row(self._context, row, self._vocab_size, token, top)
 
     def copy(self, source: int, slot: int, length: int) -> None:
-        """Put the leading rows of one slot into another.
+        """Put the leading rows of one slot into another; the whole lane moves with the next batch.
 
-        Through memory of our own: between lanes llama.cpp copies nothing but whole ones.
+        Unlike a state that is read and written, it takes no memory.
         """
-        self._put(slot, self._state(source), length)
+        lib.llama_memory_seq_cp(self._memory, source, slot, -1, -1)
+        self._copied.add(slot)
+        self.truncate(slot, length)
 
-    def save(self, slot: int) -> bytes:
+    def save(self, slot: int) -> memoryview:
         """The slot's rows in llama.cpp's own form."""
-        return bytes(self._state(slot))
-
-    def restore(self, slot: int, state: bytes, length: int) -> None:
-        """Put the leading rows of what was saved into a slot."""
-        self._put(slot, (ctypes.c_uint8 * len(state)).from_buffer_copy(state), length)
-
-    def _state(self, slot: int) -> ctypes.Array[ctypes.c_uint8]:
+        if slot in self._copied:
+            raise DecodeFailed(_NOT_THERE_YET, 0)
         size = lib.llama_state_seq_get_size(self._context, slot)
-        state: ctypes.Array[ctypes.c_uint8] = (ctypes.c_uint8 * size)()
+        state = (ctypes.c_uint8 * size)()
         if lib.llama_state_seq_get_data(self._context, state, size, slot) != size:
             raise DecodeFailed(_NOT_COPIED, 0)
-        return state
+        return memoryview(state).cast("B")
 
-    def _put(self, slot: int, state: ctypes.Array[ctypes.c_uint8], length: int) -> None:
-        if not lib.llama_state_seq_set_data(self._context, state, len(state), slot):
+    def restore(self, slot: int, state: memoryview, length: int) -> None:
+        """Put the leading rows of what was saved into a slot."""
+        if self._copied:  # what is still to be moved may come from this slot
+            raise DecodeFailed(_NOT_THERE_YET, length)
+        array = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        if not lib.llama_state_seq_set_data(self._context, array, len(state), slot):
             raise DecodeFailed(_NOT_COPIED, length)
         self.truncate(slot, length)
 

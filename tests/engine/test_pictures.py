@@ -135,8 +135,8 @@ def test_a_picture_that_cannot_be_seen_fails_its_request_and_no_other() -> None:
 def test_what_is_needed_later_does_not_hold_up_what_is_needed_now() -> None:
     """A copy spares the first look at a picture that stands in the prompt once more, behind another."""
     asked = desk(remembers=False)
-    twice = asked.add(prompt_of(((1, 1), (0, 1), (1, 1))), ONE)
-    once = asked.add(prompt_of(((1, 1),)), SamplingParams(max_tokens=40, temperature=0))
+    twice = asked.add(prompt_of(((1, 9), (0, 1), (1, 9))), ONE)
+    once = asked.add(prompt_of(((1, 9),)), SamplingParams(max_tokens=40, temperature=0))
     asked.run()
     asked.check_answer(twice)
     asked.check_answer(once)

@@ -30,38 +30,38 @@ def test_common_prefix_is_the_longest_one(a: list[int], at: int, tail: list[int]
 
 
 def test_the_longest_prefix_wins() -> None:
-    cache = PrefixCache(3)
+    cache = PrefixCache(3, lane=100)
     fill(cache, ([1, 2, 3], 3), ([1, 2, 3, 4, 5, 6], 6), ([9], 1))
     assert cache.allocate([1, 2, 3, 4, 5, 6, 7], limit=7, exact=False) == Allocation(1, 6, 6)
 
 
 def test_an_empty_slot_is_better_than_a_long_conversation_with_a_short_common_start() -> None:
-    cache = PrefixCache(2)
+    cache = PrefixCache(2, lane=100)
     fill(cache, (list(range(3000)), 3000), ([], 0))
     allocation = cache.allocate([*range(50), -1, -2], limit=52, exact=False)
     assert allocation == Allocation(1, 0, 0)
 
 
 def test_the_slot_unused_for_longest_goes_first() -> None:
-    cache = PrefixCache(2)
+    cache = PrefixCache(2, lane=100)
     fill(cache, ([1, 1], 2), ([2, 2], 2))
     assert cache.allocate([3, 3], limit=2, exact=False) == Allocation(0, 0, 0)
 
 
 def test_exact_takes_only_rows_that_a_prefill_computed() -> None:
-    cache = PrefixCache(1)
+    cache = PrefixCache(1, lane=100)
     fill(cache, ([1, 2, 3, 4], 2))
     assert cache.allocate([1, 2, 3, 4, 5], limit=5, exact=True) == Allocation(0, 2, 2)
 
 
 def test_the_limit_holds() -> None:
-    cache = PrefixCache(1)
+    cache = PrefixCache(1, lane=100)
     fill(cache, ([1, 2, 3, 4], 4))
     assert cache.allocate([1, 2, 3, 4], limit=1, exact=False) == Allocation(0, 1, 1)
 
 
 def test_no_slot_is_handed_out_twice() -> None:
-    cache = PrefixCache(1)
+    cache = PrefixCache(1, lane=100)
     assert cache.allocate([1], limit=1, exact=False) is not None
     assert cache.allocate([1], limit=1, exact=False) is None
     cache.release(0, [1], 1)

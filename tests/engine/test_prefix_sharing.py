@@ -96,7 +96,7 @@ def test_a_copy_that_fails_ends_its_request_alone() -> None:
 
 
 def test_a_copy_has_to_pay() -> None:
-    cache = PrefixCache(2)
+    cache = PrefixCache(2, lane=9000)
     fill(cache, (list(range(9000)), 9000), ([], 0))
     taken = cache.allocate([*range(89), -1], limit=89, exact=False)
     assert taken == Allocation(1, 0, 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ONE = SamplingParams(max_tokens=1, temperature=0)
 LONG = [n % 7 for n in range(MIN_ROWS + 60)]
-STATE = b"rows " * 100
+STATE = memoryview(b"rows " * 100)
 
 
 def store(folder: Path, mark: str = "model", **bound: int) -> PrefixStore:
@@ -139,7 +139,7 @@ def test_pictures_in_it_are_not_looked_at_again(tmp_path: Path) -> None:
 
 def test_what_the_runner_does_not_take_is_computed(tmp_path: Path) -> None:
     class Picky(FakeRunner):
-        def restore(self, slot: int, state: bytes, length: int) -> None:
+        def restore(self, slot: int, state: memoryview, length: int) -> None:
             self.lanes[slot] = [1, 2, 3]  # half done
             raise DecodeFailed(-100, length)
 
