@@ -12,6 +12,7 @@ from mistral_small_edge.cli import console, stdin
 from mistral_small_edge.cli.answer import printable
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH
 from mistral_small_edge.errors import InvalidRequest, readable_size
+from mistral_small_edge.images.geometry import auto_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +61,7 @@ class Looks:
             stdin.read_bytes() if piped else Path(source).expanduser(),
             name=name,
             detail=self.detail,
-            most_tokens=context // 2 if self.detail == "auto" else None,
+            most_tokens=auto_budget(self.detail, context),
             as_stored=self.as_stored,
             param=_OPTION,
         )

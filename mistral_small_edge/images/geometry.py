@@ -48,6 +48,11 @@ def cells_within(width: int, height: int, most_tokens: int | None) -> tuple[int,
     raise ValueError(f"no picture is seen in {most_tokens} tokens")
 
 
+def auto_budget(detail: Detail, context_length: int) -> int | None:
+    """The most tokens that a picture may take where nobody said how closely to look at it."""
+    return context_length // 2 if detail == "auto" else None
+
+
 def token_budget(detail: Detail, most_tokens: int | None) -> int | None:
     """The most tokens a picture may take at this detail; `most_tokens` bounds every detail."""
     if detail != "low":

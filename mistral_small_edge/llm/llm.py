@@ -31,6 +31,7 @@ from mistral_small_edge.engine.worker import Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
+from mistral_small_edge.images.geometry import auto_budget
 from mistral_small_edge.llama.bare_loop import BareLoop
 from mistral_small_edge.llama.model import Model, ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
@@ -177,11 +178,6 @@ class LLM:
         chat = request if isinstance(request, ChatRequest) else None
         parser = PlainParser() if chat is None else self._dialect.parser(chat)
         return Stream(self, outputs, parser, self.tokenizer.control_name)
-
-    @property
-    def auto_image_tokens(self) -> int:
-        """The most that a picture takes if nobody says how closely to look: half of the context."""
-        return self.context_length // 2
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -400,7 +396,7 @@ class LLM:
             return ()
         from mistral_small_edge.images.sources import image_from
 
-        most = self.auto_image_tokens if detail == "auto" else None
+        most = auto_budget(detail, self.context_length)
         return tuple(
             ImagePart(image_from(source, detail=detail, most_tokens=most)) for source in sources
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.errors import ContextLengthExceeded, NoProjector, UnsupportedImage
 from mistral_small_edge.images.data_uri import data_uri_bytes
+from mistral_small_edge.images.geometry import auto_budget
 from mistral_small_edge.server.wire_messages import images_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Pictures:
                 raise NoProjector(llm.names[0], param)
             if wire.address in found:
                 continue
-            opened = await self._open(wire, param, llm.auto_image_tokens)
+            opened = await self._open(wire, param, auto_budget(wire.detail, llm.context_length))
             found[wire.address] = opened.image
             notes += opened.remarks
             tokens = sum(image.num_tokens for image in found.values())
@@ -74,8 +75,7 @@ class Pictures:
                 raise ContextLengthExceeded(tokens, llm.context_length)
         return found, _headers(notes)
 
-    async def _open(self, wire: WireImage, param: str, auto_tokens: int) -> Opened:
-        most = auto_tokens if wire.detail == "auto" else None
+    async def _open(self, wire: WireImage, param: str, most: int | None) -> Opened:
         scheme = wire.url[:8].partition(":")[0].lower()
         if scheme == "data":
             return await self._decoded(None, wire, param, most)
