@@ -1,7 +1,8 @@
 """The crank: a step is schedule, run, update.
 
-Holds the sequences and turns their tokens into outputs. Single-threaded and free of I/O: the same
-steps in the same order give the same outputs, whoever turns it.
+Holds the sequences and turns their tokens into outputs. Single-threaded: the same steps in the same
+order give the same outputs, whoever turns it. What it reads and writes goes through the store that it
+is given, and changes no output.
 """
 
 from __future__ import annotations

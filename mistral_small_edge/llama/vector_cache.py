@@ -1,21 +1,21 @@
 """Vectors of pictures that were looked at: in memory, and on disk where a folder is given.
 
 Looking at a picture takes seconds to minutes, so it is done once. A file's name says all that its
-vectors depend on, its content is checked before it is believed, and both places are bounded: what
-was not used for longest goes first. A disk that does not take a file is no error.
+vectors depend on. Both places are bounded: what was not used for longest goes first. A disk that does
+not take a file is no error.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import struct
 from collections import OrderedDict
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mistral_small_edge.file_cache import FileCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +28,7 @@ logger = logging.getLogger("mistral_small_edge.llama")
 MEMORY_BYTES = 256_000_000
 DISK_BYTES = 2_000_000_000
 
-_SUFFIX = ".vectors"
-_HEAD = struct.Struct("<8sII32s")  # magic, rows, width, sha256 of these and of what follows
-_MAGIC = b"MSEVEC01"
+_SHAPE = struct.Struct("<II")  # rows, width; float32 follow, rows first
 
 
 class VectorCache:
@@ -50,9 +48,8 @@ class VectorCache:
         disk_bytes: int = DISK_BYTES,
     ) -> None:
         self._mark = mark
-        self._folder = folder
+        self._files = FileCache(folder, ".vectors", disk_bytes) if folder is not None else None
         self._memory_bytes = memory_bytes
-        self._disk_bytes = disk_bytes
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     def get(self, digest: str) -> NDArray[np.float32] | None:
@@ -60,19 +57,20 @@ class VectorCache:
         if digest in self._kept:
             self._kept.move_to_end(digest)
             return self._kept[digest]
-        vectors = self._read(self._path(digest)) if self._folder is not None else None
-        if vectors is not None:
-            self._remember(digest, vectors)
+        content = self._files and self._files.read(self._files.path(self._name(digest)))
+        if not content:
+            return None
+        vectors = _vectors(content)
+        self._remember(digest, vectors)
         return vectors
 
     def put(self, digest: str, vectors: NDArray[np.float32]) -> None:
         """Keep a picture's vectors."""
         self._remember(digest, vectors)
-        if self._folder is not None:
+        if self._files is not None:
+            data = vectors.astype("<f4", copy=False).tobytes()
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                _write(self._path(digest), vectors)
-                self._shrink(self._folder)
+                self._files.write(self._name(digest), (_SHAPE.pack(*vectors.shape), data))
             except OSError as error:
                 logger.warning("what a picture looks like is not kept: %s", error)
 
@@ -87,62 +85,10 @@ class VectorCache:
     def _size(self) -> int:
         return sum(vectors.nbytes for vectors in self._kept.values())
 
-    def _path(self, digest: str) -> Path:
-        assert self._folder is not None  # noqa: S101 - asked for where there is one
-        name = hashlib.sha256(f"{self._mark} {digest}".encode()).hexdigest()[:40]
-        return self._folder / (name + _SUFFIX)
-
-    def _read(self, path: Path) -> NDArray[np.float32] | None:
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return None
-        vectors = _parsed(data)
-        with suppress(OSError):
-            if vectors is None:
-                path.unlink()
-            else:
-                os.utime(path)  # used now
-        return vectors
-
-    def _shrink(self, folder: Path) -> None:
-        # With those that somebody was killed at: nobody else would ever remove them.
-        files = [(path.stat(), path) for path in folder.glob(f"*{_SUFFIX}*")]
-        files.sort(key=lambda file: file[0].st_mtime_ns)
-        size = sum(status.st_size for status, _ in files)
-        for status, path in files[:-1]:
-            if size <= self._disk_bytes:
-                return
-            path.unlink(missing_ok=True)
-            size -= status.st_size
+    def _name(self, digest: str) -> str:
+        return hashlib.sha256(f"{self._mark} {digest}".encode()).hexdigest()[:40]
 
 
-def _write(path: Path, vectors: NDArray[np.float32]) -> None:
-    """Whole or not at all, also if another process writes the same."""
-    data = vectors.astype("<f4", copy=False).tobytes()
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(_HEAD.pack(_MAGIC, *vectors.shape, _checksum(vectors.shape, data)))
-            file.write(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _checksum(shape: tuple[int, ...], data: bytes | memoryview) -> bytes:
-    checksum = hashlib.sha256(repr(shape).encode())
-    checksum.update(data)
-    return checksum.digest()
-
-
-def _parsed(data: bytes) -> NDArray[np.float32] | None:
-    """What a file holds; None if that is not what was written."""
-    if len(data) < _HEAD.size:
-        return None
-    magic, rows, width, digest = _HEAD.unpack_from(data)
-    body = memoryview(data)[_HEAD.size :]
-    sound = magic == _MAGIC and len(body) == rows * width * 4
-    if not sound or _checksum((rows, width), body) != digest:
-        return None
-    return np.frombuffer(body, "<f4").astype(np.float32).reshape(rows, width)
+def _vectors(content: memoryview) -> NDArray[np.float32]:
+    rows, width = _SHAPE.unpack_from(content)
+    return np.frombuffer(content[_SHAPE.size :], "<f4").astype(np.float32).reshape(rows, width)
