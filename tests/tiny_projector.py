@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scripts.synthesize import ProjectorShape, projector_tensors, projector_writer
+from scripts.synthetic.projector import ProjectorShape, projector_tensors, projector_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

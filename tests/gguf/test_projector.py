@@ -17,7 +17,7 @@ from gguf.gguf_writer import TensorInfo
 from mistral_small_edge.errors import ModelLoadFailed
 from mistral_small_edge.gguf import read_projector, read_row_break
 from mistral_small_edge.gguf.projector import MAX_LAYERS
-from scripts.synthesize import ProjectorShape, projector_tensors, storage, write_projector
+from scripts.synthetic.projector import ProjectorShape, projector_tensors, storage, write_projector
 from tests.gguf.edits import (
     BOOL,
     F32,
