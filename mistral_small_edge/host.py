@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Host:
         usable_cpus: logical ones in our affinity mask.
         cpu_quota: processors' worth of time a cgroup grants; None is no quota.
         performance_cores: physical, fast ones in our affinity mask; at least 1.
+        processor: what its maker calls it, or as much as the system tells.
     """
 
     total_memory: int
@@ -43,21 +45,28 @@ class Host:
     usable_cpus: int
     cpu_quota: float | None
     performance_cores: int
+    processor: str = ""
 
 
 def probe_host(root: Path = Path("/"), affinity: frozenset[int] | None = None) -> Host:
     """Look at the machine under `root`; `affinity` None asks the system for our mask."""
     cpus = _affinity() if affinity is None else affinity
-    memory = psutil.virtual_memory()
     limits = cgroups.memory_limits(root)
     return Host(
-        total_memory=min([memory.total, *(limit.most for limit in limits)]),
-        available_memory=min([memory.available, *(limit.free for limit in limits)]),
+        total_memory=min([psutil.virtual_memory().total, *(limit.most for limit in limits)]),
+        available_memory=available_memory(root),
         logical_cpus=os.cpu_count() or 1,
         usable_cpus=len(cpus),
         cpu_quota=min(cgroups.cpu_quotas(root), default=None),
         performance_cores=performance_cores(root, cpus),
+        processor=_processor(root),
     )
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that can be had now without swapping, under the limits set on us."""
+    limits = cgroups.memory_limits(root)
+    return min([psutil.virtual_memory().available, *(limit.free for limit in limits)])
 
 
 def choose_threads(host: Host) -> int:
@@ -72,7 +81,8 @@ def performance_cores(root: Path, cpus: frozenset[int]) -> int:
     siblings = {_siblings(root / "sys/devices/system/cpu", cpu) for cpu in fast}
     if None not in siblings:
         return max(1, len(siblings))
-    counted = _sysctl(root, "hw.perflevel0.physicalcpu") or psutil.cpu_count(logical=False)
+    told = _sysctl(root, "hw.perflevel0.physicalcpu") or ""
+    counted = int(told) if told.isdecimal() else psutil.cpu_count(logical=False)
     return max(1, min(counted or len(cpus), len(cpus)))
 
 
@@ -115,8 +125,17 @@ def _cpu_list(text: str) -> frozenset[int]:
     return frozenset(cpus)
 
 
-def _sysctl(root: Path, name: str) -> int | None:
-    """A number macOS keeps; None elsewhere."""
+def _processor(root: Path) -> str:
+    """Of the first core; parts of ARM's, which has numbers in the place of a name."""
+    named = ("model name", "CPU implementer", "CPU part", "Model")
+    lines = [line.partition(":") for line in cgroups.read_text(root / "proc/cpuinfo").splitlines()]
+    values = dict(reversed([(key.strip(), value.strip()) for key, _, value in lines]))
+    found = " ".join(values[name] for name in named if values.get(name))
+    return found or _sysctl(root, "machdep.cpu.brand_string") or platform.machine()
+
+
+def _sysctl(root: Path, name: str) -> str | None:
+    """What macOS keeps by that name; None elsewhere."""
     program = root / "usr/sbin/sysctl"
     if not program.is_file():
         return None
@@ -130,4 +149,4 @@ def _sysctl(root: Path, name: str) -> int | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return int(done.stdout) if done.stdout.strip().isdecimal() else None
+    return done.stdout.strip() or None

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 # huggingface_hub reads these when it is first imported, too early for a fixture.
 os.environ.update(
     HF_ENDPOINT="http://127.0.0.1:9",  # nobody answers there
@@ -13,5 +15,20 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     NO_PROXY="127.0.0.1,localhost",
 )
-for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "MISTRAL_SMALL_EDGE_MODEL"):
+for name in (
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "MISTRAL_SMALL_EDGE_IMAGE_CACHE",
+    "MISTRAL_SMALL_EDGE_MODEL",
+    "MISTRAL_SMALL_EDGE_PROMPT_CACHE",
+):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where everything that outlives a process goes, of the processes that tests start, too."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["MISTRAL_SMALL_EDGE_CACHE"] = str(folder)
+    return folder

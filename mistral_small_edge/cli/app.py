@@ -13,6 +13,7 @@ import typer
 from mistral_small_edge.cli import console, failures
 from mistral_small_edge.cli.ask import ask
 from mistral_small_edge.cli.bench import bench
+from mistral_small_edge.cli.cache import cache
 from mistral_small_edge.cli.chat import chat
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
@@ -51,6 +52,7 @@ app.command()(bench)
 app.command()(chat)
 app.command()(download)
 app.command()(serve)
+app.add_typer(cache, name="cache")
 app.add_typer(models, name="models")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mistral_small_edge import places
 from mistral_small_edge.cli import console, options, pictures, shapes, stdin
 from mistral_small_edge.cli.answer import show, statistics
 from mistral_small_edge.cli.loading import load
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from mistral_small_edge.chat.messages import Message
 
 _DEFAULTS = EngineConfig()
+
+PromptCache = Annotated[
+    Path | None, options.prompt_cache("in your cache folder with --system, else in memory only")
+]
 
 
 def ask(
@@ -51,8 +57,10 @@ def ask(
     force: options.Force = _DEFAULTS.force,
     no_vision: options.NoVision = not _DEFAULTS.vision,
     mmproj: options.Mmproj = None,
-    image_cache: options.ImageCache = _DEFAULTS.image_cache,
-    prompt_cache: options.PromptCache = _DEFAULTS.prompt_cache,
+    image_cache: options.ImageCache = None,
+    no_image_cache: options.NoImageCache = False,
+    prompt_cache: PromptCache = None,
+    no_prompt_cache: options.NoPromptCache = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole response as one JSON object.")
     ] = False,
@@ -70,9 +78,8 @@ def ask(
     wanted = shapes.response_format(schema, choice)
     offered, chosen_tool = shapes.tools(tools, tool_choice)
     shown = pictures.Looks(image_detail, image_as_stored, context).open(image or ())
-    # What was read from stdin is not the question.
-    taken = shapes.FROM_STDIN in (schema, tools, *(image or ()))
-    asked = _question(prompt, "" if taken or not stdin.piped() else stdin.read_text())
+    asked = _question(prompt, elsewhere=(schema, tools, *(image or ())))
+    prompts = places.prompts if system is not None else None  # others are rarely asked twice
     config = EngineConfig(
         context_length=context,
         threads=threads,
@@ -83,8 +90,8 @@ def ask(
         force=force,
         vision=not no_vision,
         projector=mmproj,
-        image_cache=image_cache,
-        prompt_cache=prompt_cache,
+        image_cache=options.folder(image_cache, places.images, off=no_image_cache),
+        prompt_cache=options.folder(prompt_cache, prompts, off=no_prompt_cache),
     )
     sampling = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     request = ChatRequest(
@@ -120,12 +127,14 @@ def _conversation(
     return (asked,) if system is None else (Message("system", system), asked)
 
 
-def _question(prompt: str | None, piped: str) -> str:
-    """The prompt with what was piped in before it.
+def _question(prompt: str | None, elsewhere: Sequence[str | None]) -> str:
+    """The prompt with what was piped in before it, unless it was read for one of `elsewhere`.
 
     Raises:
         InvalidRequest: nothing was asked.
     """
+    taken = shapes.FROM_STDIN in elsewhere
+    piped = "" if taken or not stdin.piped() else stdin.read_text()
     if prompt == shapes.FROM_STDIN:
         prompt = None
     # Input first: the same document with another question is a prefix that need not be read again.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mistral_small_edge import places
 from mistral_small_edge.cli import loading, options, repl_input, stdin
 from mistral_small_edge.cli.conversation import Conversation
 from mistral_small_edge.cli.pictures import Looks
@@ -44,8 +45,10 @@ def chat(
     force: options.Force = _DEFAULTS.force,
     no_vision: options.NoVision = not _DEFAULTS.vision,
     mmproj: options.Mmproj = None,
-    image_cache: options.ImageCache = _DEFAULTS.image_cache,
-    prompt_cache: options.PromptCache = _DEFAULTS.prompt_cache,
+    image_cache: options.ImageCache = None,
+    no_image_cache: options.NoImageCache = False,
+    prompt_cache: options.PromptCache = None,
+    no_prompt_cache: options.NoPromptCache = False,
     stats: Stats = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -64,8 +67,8 @@ def chat(
         force=force,
         vision=not no_vision,
         projector=mmproj,
-        image_cache=image_cache,
-        prompt_cache=prompt_cache,
+        image_cache=options.folder(image_cache, places.images, off=no_image_cache),
+        prompt_cache=options.folder(prompt_cache, places.prompts, off=no_prompt_cache),
     )
     choice = options.SamplingChoice(max_tokens, temperature, top_p, seed, tuple(stop or ()))
     choice.over(SamplingParams())  # a bad value is not worth a minute of loading

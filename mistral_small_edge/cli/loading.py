@@ -58,9 +58,10 @@ def _bar(model: str, verbose: bool) -> AbstractContextManager[console.Bar]:
 
 
 def route_log(verbose: bool) -> None:
-    """llama.cpp's log goes to stderr if `verbose`, nowhere otherwise. Idempotent."""
-    logger = logging.getLogger("mistral_small_edge.llama")
+    """llama.cpp's log, and our own, go to stderr if `verbose`, nowhere otherwise. Idempotent."""
     # Without any handler the standard library would print warnings itself.
     handler = logging.StreamHandler(sys.stderr) if verbose else logging.NullHandler()
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)
+    for room in ("llama", "engine", "llm"):
+        logger = logging.getLogger(f"mistral_small_edge.{room}")
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.DEBUG if verbose else logging.NOTSET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,17 @@ from mistral_small_edge.config import FlashAttention, KVType
 from mistral_small_edge.images import Detail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.models import OptionInfo
+
     from mistral_small_edge.sampling_params import SamplingParams
+
+_PROMPTS_KEPT = "Keep there what was read, up to 8 GB, so that the next run need not read it again."
+_IMAGES_KEPT = (
+    "Keep there what pictures look like to the model, up to 2 GB, so that none is looked at twice."
+)
+USUAL_CACHE = "in your cache folder"
 
 Model = Annotated[
     str,
@@ -51,25 +62,39 @@ Mmproj = Annotated[
         show_default="the model's, if it is here",
     ),
 ]
-PromptCache = Annotated[
-    Path | None,
-    typer.Option(
+
+
+def prompt_cache(default: str, purpose: str = _PROMPTS_KEPT) -> OptionInfo:
+    """`--prompt-cache` of a command that does what `default` says if it is not given."""
+    option: OptionInfo = typer.Option(
+        "--prompt-cache",
         metavar="DIR",
         envvar="MISTRAL_SMALL_EDGE_PROMPT_CACHE",
-        help="Keep there what was read when the program ends, up to 8 GB, so that the next run need "
-        "not read it again.",
-        show_default="in memory only",
-    ),
-]
-ImageCache = Annotated[
-    Path | None,
-    typer.Option(
+        help=purpose,
+        show_default=default,
+    )
+    return option
+
+
+def image_cache(default: str, purpose: str = _IMAGES_KEPT) -> OptionInfo:
+    """`--image-cache`, likewise."""
+    option: OptionInfo = typer.Option(
+        "--image-cache",
         metavar="DIR",
         envvar="MISTRAL_SMALL_EDGE_IMAGE_CACHE",
-        help="Keep there what pictures look like to the model, up to 2 GB, so that none is looked "
-        "at twice.",
-        show_default="in memory only",
-    ),
+        help=purpose,
+        show_default=default,
+    )
+    return option
+
+
+PromptCache = Annotated[Path | None, prompt_cache(USUAL_CACHE)]
+ImageCache = Annotated[Path | None, image_cache(USUAL_CACHE)]
+NoPromptCache = Annotated[
+    bool, typer.Option("--no-prompt-cache", help="Keep in memory only what was read.")
+]
+NoImageCache = Annotated[
+    bool, typer.Option("--no-image-cache", help="Keep in memory only what pictures look like.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show llama.cpp's own log on stderr.")]
 
@@ -138,6 +163,22 @@ ToolChoice = Annotated[
     str | None,
     typer.Option(help="auto, none, required, or a tool's name.", show_default="auto"),
 ]
+
+
+def folder(
+    chosen: Path | None, usual: Callable[[], Path] | None, *, off: bool = False
+) -> Path | None:
+    """Where something outlives the program; None if nowhere.
+
+    Args:
+        usual: tells the place where nothing was chosen; None if that means nowhere.
+        off: nowhere, though an environment variable may have chosen a folder.
+    """
+    if off or chosen is not None or usual is None:
+        return None if off else chosen
+    with suppress(OSError):  # there is no home to keep it in
+        return usual()
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,9 @@ ImageUrls = Annotated[
         "send them along.",
     ),
 ]
+# What a server reads is other people's: nothing of it is written unless its owner says where.
+ImageCache = Annotated[Path | None, options.image_cache("in memory only")]
+PromptCache = Annotated[Path | None, options.prompt_cache("in memory only")]
 
 
 def serve(
@@ -86,8 +89,8 @@ def serve(
     force: options.Force = _ENGINE.force,
     no_vision: options.NoVision = not _ENGINE.vision,
     mmproj: options.Mmproj = None,
-    image_cache: options.ImageCache = _ENGINE.image_cache,
-    prompt_cache: options.PromptCache = _ENGINE.prompt_cache,
+    image_cache: ImageCache = _ENGINE.image_cache,
+    prompt_cache: PromptCache = _ENGINE.prompt_cache,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a model to programs that speak OpenAI's HTTP interface.

@@ -25,7 +25,6 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
-from mistral_small_edge.engine.prefix_store import MIN_ROWS, PrefixStore
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.errors import (
@@ -51,6 +50,8 @@ if TYPE_CHECKING:
         Tokenizer,
         TokenScore,
     )
+    from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
     from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
@@ -156,18 +157,32 @@ class Engine:
                 self._look(sequence, picture.image)
         return self._outputs
 
-    def keep(self) -> None:
-        """Store what the slots hold, for a later process."""
+    def keep(self, *, closing: bool = False) -> bool:
+        """Store what a slot holds, for a later process; what all of them hold when `closing`.
+
+        The one is copied here and written by another thread, so that a request that comes in
+        meanwhile waits for the copy alone.
+
+        Returns:
+            Whether to ask again, in another idle moment.
+        """
         if self._store is None:
-            return
+            return False
+        if self._store.is_writing and not closing:
+            return True
         for slot, rows, num_exact in self.cache.held():
-            if len(rows) >= MIN_ROWS and not self._store.has(rows, num_exact):
-                with suppress(DecodeFailed):  # then they are computed again some day
-                    self._store.write(rows, num_exact, self._runner.save(slot))
+            if self._store.wants(rows, num_exact, closing=closing):
+                with suppress(DecodeFailed, MemoryError):  # then they are computed again some day
+                    self._store.write(rows, num_exact, self._runner.save(slot), aside=not closing)
+                    if not closing:
+                        return True
+        return False
 
     def close(self) -> None:
         """Give up what is under way; the engine is not used again. Idempotent."""
         self._stop_looking()
+        if self._store is not None:
+            self._store.close()
 
     def _compute(self, batch: Batch, sequences: tuple[Sequence, ...]) -> None:
         try:

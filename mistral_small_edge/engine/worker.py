@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mistral_small_edge.engine.outputs import Failed, Finished, Output
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
 
 T = TypeVar("T")
+IDLE_SECONDS = 1.0  # without work or a word, until what was read is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,14 @@ class OutputStream:
 class Worker:
     """Drives an Engine in a thread of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    In an idle moment it has the engine keep what was read: whoever kills the process later does
+    not lose it. `idle_seconds` make such a moment.
+    """
+
+    def __init__(self, engine: Engine, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._engine = engine
+        self._idle_seconds = idle_seconds
+        self._unkept = False  # since the last step
         self._inbox: SimpleQueue[_Command] = SimpleQueue()
         self._lock = threading.Lock()  # guards the three below
         self._streams: dict[int, OutputStream] = {}
@@ -159,11 +166,12 @@ class Worker:
         try:
             while self._obey():
                 self._dispatch(self._engine.step())
+                self._unkept = True
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
             self._shut(EngineStopped(f"{type(error).__name__}: {error}"))
         else:
             self._shut(EngineStopped())
-            self._engine.keep()
+            self._engine.keep(closing=True)
         finally:
             self._engine.close()
 
@@ -182,6 +190,15 @@ class Worker:
                 case _Stop():
                     return False
         return True
+
+    def _next(self) -> _Command:
+        """What was asked, as soon as it is."""
+        while self._unkept:
+            try:
+                return self._inbox.get(timeout=self._idle_seconds)
+            except Empty:
+                self._unkept = self._engine.keep()
+        return self._inbox.get()
 
     def _dispatch(self, outputs: list[tuple[int, Output]]) -> None:
         for request, output in outputs:

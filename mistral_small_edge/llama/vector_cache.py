@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mistral_small_edge.file_cache import FileCache
+from mistral_small_edge.file_cache import IMAGES, FileCache, Kind, Label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,6 @@ logger = logging.getLogger("mistral_small_edge.llama")
 
 # Of float32, the largest picture takes 63 MB of a model that is 5120 wide.
 MEMORY_BYTES = 256_000_000
-DISK_BYTES = 2_000_000_000
 
 _SHAPE = struct.Struct("<II")  # rows, width; float32 follow, rows first
 
@@ -37,6 +36,7 @@ class VectorCache:
     Args:
         mark: names the network and the build that the vectors come from.
         folder: where they outlive the process; made if it is not there.
+        model: the network's name, for people.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class VectorCache:
         folder: Path | None = None,
         *,
         memory_bytes: int = MEMORY_BYTES,
-        disk_bytes: int = DISK_BYTES,
+        model: str = "",
+        disk_bytes: int = IMAGES.max_bytes,
     ) -> None:
         self._mark = mark
-        self._files = FileCache(folder, ".vectors", disk_bytes) if folder is not None else None
+        self._model = model
+        self._files = FileCache(folder, Kind(IMAGES.suffix, disk_bytes)) if folder else None
         self._memory_bytes = memory_bytes
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
@@ -61,6 +63,8 @@ class VectorCache:
         if not content:
             return None
         vectors = _vectors(content)
+        if vectors is None:
+            return None
         self._remember(digest, vectors)
         return vectors
 
@@ -69,8 +73,9 @@ class VectorCache:
         self._remember(digest, vectors)
         if self._files is not None:
             data = vectors.astype("<f4", copy=False).tobytes()
+            label = Label(self._model, len(vectors))
             try:
-                self._files.write(self._name(digest), (_SHAPE.pack(*vectors.shape), data))
+                self._files.write(self._name(digest), (_SHAPE.pack(*vectors.shape), data), label)
             except OSError as error:
                 logger.warning("what a picture looks like is not kept: %s", error)
 
@@ -89,6 +94,10 @@ class VectorCache:
         return hashlib.sha256(f"{self._mark} {digest}".encode()).hexdigest()[:40]
 
 
-def _vectors(content: memoryview) -> NDArray[np.float32]:
-    rows, width = _SHAPE.unpack_from(content)
-    return np.frombuffer(content[_SHAPE.size :], "<f4").astype(np.float32).reshape(rows, width)
+def _vectors(content: memoryview) -> NDArray[np.float32] | None:
+    """What `put` wrote; None for what somebody else did, with a checksum and all."""
+    try:
+        rows, width = _SHAPE.unpack_from(content)
+        return np.frombuffer(content[_SHAPE.size :], "<f4").astype(np.float32).reshape(rows, width)
+    except (struct.error, ValueError):
+        return None

@@ -25,7 +25,6 @@ from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
@@ -44,6 +43,7 @@ from mistral_small_edge.llm.setup import (
     choose_options,
     choose_projector,
     new_projector,
+    open_store,
     plan_memory,
 )
 from mistral_small_edge.llm.stream import Stream
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.tools import Tool, ToolChoice
+    from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.images import Detail
     from mistral_small_edge.images.sources import PictureSource
     from mistral_small_edge.llama.constraint import LlamaConstraint
@@ -152,7 +153,7 @@ class LLM:
             projector = new_projector(sight, loaded, options, config) if sight else None
             parts = (*file.parts, sight.path) if sight else file.parts
             mark = fingerprint(parts, options)
-            store = PrefixStore(config.prompt_cache, mark) if config.prompt_cache else None
+            store = open_store(config, mark, file.name, header, options)
             return cls(
                 file.name, loaded, options, dialect, sampling, mark, memory, projector, store
             )

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, EngineConfig
+from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
 from mistral_small_edge.gguf import read_projector, read_row_break
-from mistral_small_edge.host import Host, choose_threads
+from mistral_small_edge.host import Host, available_memory, choose_threads
 from mistral_small_edge.llama.model import ModelOptions
 from mistral_small_edge.llama.projector import Projector, ProjectorOptions
 from mistral_small_edge.llama.vector_cache import VectorCache
 from mistral_small_edge.llm.fingerprint import fingerprint_of_sight
-from mistral_small_edge.memory import MemoryPlan, check, choose_flash_attention, plan
+from mistral_small_edge.memory import (
+    MemoryPlan,
+    check,
+    choose_flash_attention,
+    kv_bytes_per_token,
+    plan,
+)
 from mistral_small_edge.store.catalog import resolve_projector
 
 if TYPE_CHECKING:
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     from mistral_small_edge.gguf import ModelHeader, ProjectorHeader
     from mistral_small_edge.llama.model import Model
     from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+
+_COPY_SHARE = 4  # of the memory that is free: a quarter
 
 
 def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOptions:
@@ -79,6 +88,21 @@ def choose_projector(
     return found
 
 
+def open_store(
+    config: EngineConfig, mark: str, model: str, header: ModelHeader, options: ModelOptions
+) -> PrefixStore | None:
+    """Where prompts that were read outlive the process; None if that is not wanted."""
+    if config.prompt_cache is None:
+        return None
+    row = kv_bytes_per_token(header, options.kv_type)
+
+    def affords(rows: int) -> bool:
+        """A copy is nothing that anybody asked for: it must not be what memory runs out with."""
+        return rows * row <= available_memory() // _COPY_SHARE
+
+    return PrefixStore(config.prompt_cache, mark, model=model, affords=affords)
+
+
 def new_projector(
     header: ProjectorHeader, model: Model, options: ModelOptions, config: EngineConfig
 ) -> Projector:
@@ -92,7 +116,7 @@ def new_projector(
             use_gpu=options.gpu_layers != 0,
         ),
         model,
-        VectorCache(fingerprint_of_sight(header.path), config.image_cache),
+        VectorCache(fingerprint_of_sight(header.path), config.image_cache, model=header.path.name),
     )
 
 

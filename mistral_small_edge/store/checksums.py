@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.errors import ChecksumMismatch
+from mistral_small_edge.places import cache_directory
 from mistral_small_edge.store.hub_cache import published_sha256
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Checksums:
     """The notes, in one JSON file; the last writer wins, and a lost note costs one more check."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path or _default_path()
+        self._path = path or cache_directory() / "verified.json"
 
     def verified(self, file: Path) -> str | None:
         """The sha256 that `file` had when it was checked, if it has not changed since."""
@@ -104,8 +105,3 @@ def sha256_of(file: Path, progress: Callable[[int], None]) -> str:
 def _note(file: Path, sha256: str) -> _Note:
     status = file.stat()
     return _Note(status.st_size, status.st_mtime_ns, sha256)
-
-
-def _default_path() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "mistral-small-edge" / "verified.json"

@@ -10,6 +10,7 @@ import pytest
 
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Finished, PromptProgress, TextOutput
+from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import OutputStream, Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest
@@ -18,6 +19,7 @@ from tests.fakes import END, FakeRunner, FakeTokenizer, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE = 20  # seconds until a test gives a thread up
 
@@ -144,6 +146,64 @@ def test_a_call_that_waits_when_the_engine_stops_is_told(worker: Worker) -> None
             waiting.result(PATIENCE)
     with pytest.raises(EngineStopped):
         worker.call(threading.current_thread)
+
+
+def storing(
+    folder: Path, runner: FakeRunner, *, idle_seconds: float = 0.01
+) -> tuple[Worker, PrefixStore]:
+    """A worker that keeps what it reads, and another view of where."""
+    kept = PrefixStore(folder, "model")
+    engine = Engine(runner, FakeTokenizer(), prefill_chunk=64, store=kept)
+    return Worker(engine, idle_seconds=idle_seconds), kept
+
+
+def files_once(folder: Path, count: int) -> list[Path]:
+    """The files in a folder, once there are so many."""
+    never = threading.Event()
+    for _ in range(100 * PATIENCE):
+        files = list(folder.glob("*.prefix"))
+        if len(files) >= count:
+            return files
+        never.wait(0.01)
+    raise AssertionError(f"{len(files)} files after {PATIENCE} seconds")
+
+
+def test_an_idle_moment_is_used_to_keep_what_was_read(tmp_path: Path, runner: FakeRunner) -> None:
+    worker, _ = storing(tmp_path, runner)
+    sampling = SamplingParams(max_tokens=2, temperature=0)
+    with ThreadPoolExecutor(2) as pool:
+        for first in (1, 2):
+            pool.submit(read, worker.submit(Prompt((first, *range(200))), sampling))
+    assert len(files_once(tmp_path, 2)) == 2
+    # Who is killed now has lost nothing: nobody was closed.
+    later, _ = storing(tmp_path, FakeRunner(max_sequences=4, context_length=4000))
+    *_, last = later.submit(Prompt((1, *range(200))), sampling)
+    assert isinstance(last, Finished)
+    assert last.cached_tokens == 200
+    later.close()
+    worker.close()
+
+
+def test_what_was_read_of_a_prompt_that_was_given_up_is_kept_too(
+    tmp_path: Path, runner: FakeRunner
+) -> None:
+    worker, _ = storing(tmp_path, runner)
+    stream = worker.submit(Prompt((1, *range(200))), SamplingParams(ignore_eos=True))
+    for output in stream:
+        if isinstance(output, TextOutput):
+            break
+    stream.close()
+    assert len(files_once(tmp_path, 1)) == 1
+    worker.close()
+
+
+def test_without_an_idle_moment_it_is_kept_at_the_end(tmp_path: Path, runner: FakeRunner) -> None:
+    worker, kept = storing(tmp_path, runner, idle_seconds=PATIENCE)
+    assert read(worker.submit(Prompt((1, *range(200))), SamplingParams(max_tokens=2))) is not None
+    assert list(tmp_path.iterdir()) == []
+    worker.close()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not kept.is_writing
 
 
 def test_closing_a_stream_ends_the_reading_of_it_elsewhere() -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ROWS, WIDTH = 5, 8
 SIZE = ROWS * WIDTH * 4  # bytes of one picture's vectors
-HEAD = 48  # bytes of a file before them
+LABEL = b'{"model": "", "tokens": 5}'
+HEAD = 8 + 32 + 4 + len(LABEL) + 8  # bytes of a file before them
 FILE = HEAD + SIZE
 
 
@@ -123,8 +124,8 @@ def flipped(at: int) -> Damage:
     "damage",
     [
         *map(cut, (0, 1, 8, HEAD - 1, HEAD, HEAD + 1, FILE - 4, FILE - 1)),
-        # Magic, rows, width, checksum and body, at their ends.
-        *map(flipped, (0, 7, 8, 11, 12, 15, 16, HEAD - 1, HEAD, HEAD + SIZE // 2, FILE - 1)),
+        # Magic, checksum, the label's length, the label, shape and body, at their ends.
+        *map(flipped, (0, 7, 8, 39, 40, 43, 44, HEAD - 9, HEAD - 8, HEAD - 1, HEAD, FILE - 1)),
         lambda data: data + b"\0",
         lambda data: b"GGUF" + data[4:],
         lambda data: bytes(len(data)),
