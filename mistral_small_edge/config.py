@@ -14,6 +14,7 @@ from mistral_small_edge.errors import InvalidRequest
 if TYPE_CHECKING:
     from pathlib import Path
 
+Speculation = Literal["auto", "off"]
 KVType = Literal["f16", "q8_0", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
 
@@ -42,6 +43,8 @@ class EngineConfig:
         vision: see pictures, if the model's projector is here.
         projector: a projector of one's own (a path or an `hf:` address); None takes the model's.
         prompt_cache: a folder where prompts that were read outlive the process.
+        speculation: `auto` guesses what an answer takes from its prompt and checks several tokens
+            at once where that is faster; the answer stays what it is.
         image_cache: a folder where what pictures look like to the model outlives the process.
     """
 
@@ -53,6 +56,7 @@ class EngineConfig:
     kv_type: KVType = "f16"
     flash_attention: FlashAttention = "auto"
     mlock: bool = False
+    speculation: Speculation = "auto"
     force: bool = False
     vision: bool = True
     projector: str | Path | None = None
@@ -72,6 +76,7 @@ class EngineConfig:
         if self.projector is not None and not self.vision:
             raise InvalidRequest("a projector is named and vision is off", "projector")
         _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
+        _one_of("speculation", self.speculation, get_args(Speculation))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ _LANE_STEP = 256  # rows; llama.cpp rounds a sequence's lane up to a multiple
 _FLOAT, _HALF = 4, 2
 _BLOCK = 32  # numbers that a quantized KV type stores together
 _BLOCK_BYTES: dict[KVType, int] = {"f16": 64, "q8_0": 34, "q4_0": 18}
-_SCORED_ROWS = 16  # of a prompt whose tokens' probabilities are wanted, as the engine cuts it
+_LOGITS_ROWS = 32  # of a chunk: a guess that is checked, or a prompt whose probabilities are wanted
 _CHANNELS = 3  # of a picture's pixel
 _FLASH_TILE = 64  # rows and columns a thread works on at a time
 
@@ -89,7 +89,7 @@ def plan(
     compute = rows * _row_bytes(header, lane, flash_attention)
     if flash_attention:
         compute += choose_threads(host) * _flash_scratch_bytes(header)
-    compute += max(max_sequences, _SCORED_ROWS) * header.vocab_size * _FLOAT  # logits
+    compute += max(max_sequences, _LOGITS_ROWS) * header.vocab_size * _FLOAT  # logits
     return MemoryPlan(
         weights=header.parameter_bytes,
         kv=max_sequences * lane * kv_bytes_per_token(header, kv_type),

@@ -33,11 +33,19 @@ def next_token(rows: Sequence[int]) -> int:
     return END if value % 29 == 0 else ord("a") + value % 26
 
 
-def answer(prompt: Sequence[int], most: int) -> list[int]:
+def copied(rows: Sequence[int]) -> int:
+    """What a model says that repeats what came ten rows before, and now and then something else."""
+    said = next_token(rows)
+    return rows[-10] if len(rows) >= 10 and rows[-10] >= 0 and said % 7 else said
+
+
+def answer(
+    prompt: Sequence[int], most: int, says: Callable[[Sequence[int]], int] = next_token
+) -> list[int]:
     """The fake model's whole answer, the ending token included, worked out by itself."""
     rows = list(prompt)
     while len(rows) - len(prompt) < most:
-        rows.append(next_token(rows))
+        rows.append(says(rows))
         if rows[-1] == END:
             break
     return rows[len(prompt) :]
@@ -139,6 +147,8 @@ class FakeLooking:
 class FakeRunner:
     """KV lanes as lists. `fail_on` is asked before each batch whether it fails.
 
+    `says` is the token that follows a lane's rows.
+
     `picture_rows` has the rows of each picture by its digest; `blind_to` fails those it names.
     """
 
@@ -152,6 +162,7 @@ class FakeRunner:
     logits: dict[int, int] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     samplers: list[FakeSampler] = field(default_factory=list)
+    says: Callable[[Sequence[int]], int] = next_token
     picture_rows: dict[str, int] = field(default_factory=dict)
     blind_to: set[str] = field(default_factory=set)
     remembers: bool = True
@@ -179,16 +190,19 @@ class FakeRunner:
             lane.extend(chunk.tokens)
             assert len(lane) + chunk.padding <= self.context_length, "the lane is full"
             assert not chunk.padding or len(batch) == 1, "padding is in other sequences' way"
+            assert not chunk.drafted or len(batch) == 1, "guesses change others' row class"
+            assert chunk.drafted < len(chunk.tokens), "a guess follows a token"
             at += len(chunk.tokens)
             if chunk.sample:
-                rows.append(at - 1)
-                self.logits[at - 1] = next_token(lane)
+                rows.append(at - 1 - chunk.drafted)
+                for back in range(chunk.drafted + 1):
+                    self.logits[at - 1 - back] = self.says(lane[: len(lane) - back])
         return tuple(rows)
 
     def score(self, row: int, token: int, top: int) -> Sampled:
         (chunk,) = self.batches[-1]
         assert chunk.score, "nobody asked for these rows"
-        likeliest = next_token(self.lanes[chunk.slot][: chunk.start + row + 1])
+        likeliest = self.says(self.lanes[chunk.slot][: chunk.start + row + 1])
         best = (TokenScore(likeliest, -0.25),) if top else ()
         return Sampled(token, TokenScore(token, -1.0 * (row + chunk.start)), best)
 

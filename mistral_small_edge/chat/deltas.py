@@ -83,11 +83,16 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts; `cached_tokens` of the prompt were reused, not computed."""
+    """Token counts; `cached_tokens` of the prompt were reused, not computed.
+
+    `drafted_tokens` were guessed ahead; `accepted_tokens` of them were right, and are of the answer.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

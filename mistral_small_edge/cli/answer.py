@@ -90,7 +90,8 @@ def statistics(response: ChatResponse) -> str:
     steps = usage.completion_tokens - 1  # the first token comes with the prompt
     if steps < 1 or timings.decode_seconds <= 0:
         return line
-    return f"{line}: {steps / timings.decode_seconds:.1f} tok/s"
+    guessed = f", {usage.accepted_tokens} of them guessed" if usage.accepted_tokens else ""
+    return f"{line}: {steps / timings.decode_seconds:.1f} tok/s{guessed}"
 
 
 def _call_line(call: ToolCall) -> str:

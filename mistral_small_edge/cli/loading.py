@@ -36,7 +36,11 @@ def load(model: str, config: EngineConfig, verbose: bool) -> LLM:
             check()
             bar.update(round(100 * fraction), 100)
 
-        llm = LLM.load(model, config, on_progress=advance)
+        def tried(fraction: float) -> None:
+            check()
+            bar.update(round(100 * fraction), 100, "Trying this machine, once")
+
+        llm = LLM.load(model, config, on_progress=advance, on_trial=tried)
     if verbose:
         console.note(_choices(llm))
     return llm

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_small_edge.config import FlashAttention, KVType
+from mistral_small_edge.config import FlashAttention, KVType, Speculation
 from mistral_small_edge.images import Detail
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ GpuLayers = Annotated[
 ]
 KV = Annotated[KVType, typer.Option("--kv-type", help="Number format of the KV cache.")]
 Flash = Annotated[FlashAttention, typer.Option("--flash-attention", help="auto, on or off.")]
+Speculate = Annotated[
+    Speculation,
+    typer.Option(
+        "--speculation",
+        help="auto guesses ahead what an answer repeats, where that is faster; the answer stays the same.",
+    ),
+]
 Mlock = Annotated[bool, typer.Option("--mlock", help="Pin the weights in memory.")]
 Force = Annotated[bool, typer.Option("--force", help="Load even if memory looks too small.")]
 NoVision = Annotated[

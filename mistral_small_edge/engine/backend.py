@@ -27,8 +27,8 @@ class RowClasses:
     max_repeatable_rows: int = 3
 
 
-# A scored chunk keeps the logits of all its rows: 8 MB of them at 131,072 ids.
-SCORED_ROWS = 16
+# The most rows of one chunk whose logits are kept: 16 MB of them at 131,072 ids.
+LOGITS_ROWS = 32
 
 
 # A picture as the model reads it, (rows, width): the runner's own kind of array, which the engine
@@ -41,10 +41,12 @@ class Chunk:
     """Consecutive tokens of one slot, the first of them at row `start`.
 
     `sample`: the logits after the last token are wanted. `score`: those after every one; such a
-    chunk has at most SCORED_ROWS tokens and a batch of its own, so token i is row i of the batch.
+    chunk has at most LOGITS_ROWS tokens and a batch of its own, so token i is row i of the batch.
     `vectors`: rows of a picture, read in the place of `tokens`, which only name them then.
     `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class;
     such a chunk has a batch of its own.
+    `drafted`: so many of the last tokens are a guess, and the logits before each of them and after
+    the last are wanted, in consecutive rows.
     """
 
     slot: int
@@ -54,6 +56,7 @@ class Chunk:
     score: bool = False
     vectors: Vectors | None = None
     padding: int = 0
+    drafted: int = 0
 
 
 Batch = tuple[Chunk, ...]
@@ -122,6 +125,9 @@ class Constraint(Protocol):
             InvalidGrammar: to know would take more than is granted.
         """
 
+    def forced(self) -> tuple[int, ...]:
+        """Tokens of what has to come next, as text is usually cut; there may be other ways to cut it."""
+
     def accept(self, token: int) -> None:
         """Go on behind `token`, which `allowed` has allowed.
 
@@ -183,7 +189,7 @@ class ModelRunner(Protocol):
         """Whether `truncate` can leave some rows; a recurrent model has one state and no rows."""
 
     def run(self, batch: Batch) -> tuple[int, ...]:
-        """Compute the batch; the logits row of each chunk that samples, in order.
+        """Compute the batch; the (first) logits row of each chunk that samples, in order.
 
         Raises:
             DecodeFailed: nothing of the batch may be relied on; its slots are to be emptied.

@@ -63,6 +63,7 @@ class Engine:
     Args:
         prefill_chunk: the most prompt tokens computed at once; fewer on a slow machine.
         store: where prompts that were read outlive the process.
+        costs: what wider batches take, so that guesses pay; None makes no guesses.
         clock: seconds, monotonic.
     """
 
@@ -73,6 +74,7 @@ class Engine:
         *,
         prefill_chunk: int,
         store: PrefixStore | None = None,
+        costs: StepCosts | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -86,6 +88,7 @@ class Engine:
             prefill_chunk,
             lane=runner.context_length,
             keeps_rows=runner.keeps_rows,
+            costs=costs,
         )
         self._sequences: dict[int, Sequence] = {}
         self._looking: tuple[Image, Looking] | None = None
@@ -126,12 +129,14 @@ class Engine:
         prompt: Prompt,
         params: SamplingParams,
         constraint: Constraint | None = None,
+        *,
+        speculate: bool = True,
     ) -> None:
         """Queue a request that `check` has passed; `request` is a number not in use.
 
         The constraint is the request's own from now on.
         """
-        sequence = Sequence(request, prompt, params, self._clock(), constraint)
+        sequence = Sequence(request, prompt, params, self._clock(), constraint, speculate)
         self._sequences[request] = sequence
         self.scheduler.add(sequence)
 
@@ -197,7 +202,7 @@ class Engine:
     def _run(self, batch: Batch) -> Iterator[int]:
         begun = self._clock()
         rows = self._runner.run(batch)
-        if len(batch) == 1:  # a prompt's chunk; an answer's single row is too short to tell
+        if len(batch) == 1:  # a prompt's chunk; an answer's few rows are too short to tell
             self.scheduler.chunk_size.measured(len(batch[0].tokens), self._clock() - begun)
         return iter(rows)
 
@@ -298,7 +303,7 @@ class Engine:
             if chunk.score:
                 self._score(sequence, chunk)
             if chunk.sample:
-                self._sample(sequence, next(rows))
+                self._sample(sequence, chunk, next(rows))
 
     def _score(self, sequence: Sequence, chunk: Chunk) -> None:
         top = sequence.params.prompt_logprobs or 0
@@ -306,13 +311,32 @@ class Engine:
         scores = (self._runner.score(row, token, top) for row, token in enumerate(following))
         self._emit(sequence, PromptScores(tuple(map(self._scored, scores))))
 
-    def _sample(self, sequence: Sequence, row: int) -> None:
+    def _sample(self, sequence: Sequence, chunk: Chunk, row: int) -> None:
+        """Draw the next token, and behind each one that was guessed right another."""
+        drafted = chunk.tokens[len(chunk.tokens) - chunk.drafted :]
+        accepted = 0
+        if sequence.drafter is not None:
+            sequence.drafter.drafted += len(drafted)
+        token = self._draw(sequence, row)
+        while accepted < len(drafted) and token == drafted[accepted]:
+            accepted += 1
+            self.scheduler.guessed(sequence)
+            token = self._draw(sequence, row + accepted)
+        if accepted < len(drafted):
+            self._runner.truncate(
+                sequence.slot, chunk.start + len(chunk.tokens) - len(drafted) + accepted
+            )
+        if drafted and sequence.drafter is not None:
+            sequence.drafter.learn(len(drafted), accepted)
+
+    def _draw(self, sequence: Sequence, row: int) -> int | None:
+        """Take the next token from the logits at `row`; None if the sequence has ended with it."""
         assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
         try:
             sampled = sequence.sampler.sample(row)
         except InvalidGrammar as error:
             self._fail(sequence, error, rows_valid=True)
-            return
+            return None
         if not sequence.num_generated:
             sequence.answered = self._clock()
         is_end = self._tokenizer.is_end(sampled.token)
@@ -323,9 +347,11 @@ class Engine:
             self._show(sequence, sequence.append(sampled, piece))
         ended = sampled.complete or (is_end and not sequence.params.ignore_eos)
         reason = FinishReason.STOP if ended else self._reason_to_finish(sequence)
-        if reason is not None:
-            self._show(sequence, sequence.text.finish())
-            self._finish(sequence, reason)
+        if reason is None:
+            return sampled.token
+        self._show(sequence, sequence.text.finish())
+        self._finish(sequence, reason)
+        return None
 
     def _append_control(self, sequence: Sequence, token: int) -> None:
         self._show(sequence, sequence.append_control(token))
@@ -359,6 +385,8 @@ class Engine:
                 prompt_seconds=sequence.answered - sequence.started,
                 image_seconds=sequence.looked,
                 decode_seconds=self._clock() - sequence.answered,
+                drafted_tokens=sequence.drafter.drafted if sequence.drafter else 0,
+                accepted_tokens=sequence.drafter.accepted if sequence.drafter else 0,
             ),
         )
         self._end(sequence)

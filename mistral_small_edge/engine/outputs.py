@@ -79,7 +79,10 @@ class ControlOutput:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer; times in seconds. `image_seconds` of `prompt_seconds` went to looking."""
+    """The end of an answer; times in seconds. `image_seconds` of `prompt_seconds` went to looking.
+
+    `drafted_tokens` were guessed; so many of them were right and took no step of their own.
+    """
 
     reason: FinishReason
     prompt_tokens: int
@@ -89,6 +92,8 @@ class Finished:
     prompt_seconds: float
     image_seconds: float
     decode_seconds: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Work goes in rounds: every running answer gets one token, then one prompt gets o
 long prompt holds up running answers by one chunk at the most, and answers cannot starve prompts.
 Prompts take turns; a picture is looked at in the turn of the prompt that it stands in. A batch
 never mixes prompt and answer rows, nor two prompts: results would then depend on who else is there
-(see RowClasses).
+(see RowClasses). An answer with a guess to check is computed alone for the same reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import SCORED_ROWS, Batch, Chunk, RowClasses
+from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
+from mistral_small_edge.engine.speculation import WORTH, Drafter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_small_edge.engine.backend import Vectors
+    from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
 
@@ -55,7 +57,8 @@ class Scheduler:
     Args:
         lane: rows in a slot.
         keeps_rows: whether a slot can forget its last rows and keep the others; without, nothing
-            is reused.
+            is reused or guessed.
+        costs: what wider batches take; None makes no guesses.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class Scheduler:
         *,
         lane: int,
         keeps_rows: bool = True,
+        costs: StepCosts | None = None,
     ) -> None:
         self._cache = cache
+        self._costs = costs if keeps_rows else None
         self._rows = rows
         self._lane = lane
         self._keeps_rows = keeps_rows
@@ -125,9 +130,16 @@ class Scheduler:
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
         """Note that the chunk's rows are there; a prompt that is complete begins to answer."""
-        sequence.num_computed += len(chunk.tokens)
+        sequence.num_computed += len(chunk.tokens) - chunk.drafted
         if sequence.status is SequenceStatus.PREFILL:
             self._read(sequence, chunk)
+        self._cache.advance(sequence.slot, sequence.num_computed, sequence.num_exact)
+
+    def guessed(self, sequence: Sequence) -> None:
+        """Note that the next row, computed for a guess, is of the token that was drawn."""
+        sequence.num_computed += 1
+        if sequence.drafter is not None:
+            sequence.drafter.accepted += 1
         self._cache.advance(sequence.slot, sequence.num_computed, sequence.num_exact)
 
     def lost(self, sequence: Sequence) -> None:
@@ -154,6 +166,8 @@ class Scheduler:
             sequence.status = SequenceStatus.DECODE
             self._prefilling.remove(sequence)
             self._decoding.append(sequence)
+            if self._costs is not None and sequence.speculate:
+                sequence.drafter = Drafter(self._costs)
 
     def end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         """Take the sequence out, wherever it is; its slot keeps the rows that are valid."""
@@ -206,11 +220,12 @@ class Scheduler:
     def _chunk_of(self, sequence: Sequence) -> Chunk:
         start = sequence.num_computed
         if sequence.status is not SequenceStatus.PREFILL:
-            return Chunk(sequence.slot, start, tuple(sequence.tokens[start:]), sample=True)
+            tokens = (*sequence.tokens[start:], *sequence.draft)
+            return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
         border, picture = sequence.stretch
         score = sequence.params.prompt_logprobs is not None
         end = start + (
-            min(border - start, SCORED_ROWS) if score else self._prefill_size(border - start)
+            min(border - start, LOGITS_ROWS) if score else self._prefill_size(border - start)
         )
         return Chunk(
             sequence.slot,
@@ -238,13 +253,32 @@ class Scheduler:
 
     def _decode_groups(self) -> list[list[Sequence]]:
         """One batch for all if their number does not matter; else the repeatable ones apart."""
+        for sequence in self._decoding:
+            sequence.draft = self._draft(sequence)
+        groups = [[sequence] for sequence in self._decoding if sequence.draft]
+        plain = [sequence for sequence in self._decoding if not sequence.draft]
         width = self._rows.max_repeatable_rows
-        if len(self._decoding) <= width:
-            return [list(self._decoding)] if self._decoding else []
-        apart = [sequence for sequence in self._decoding if sequence.params.repeatable]
-        others = [sequence for sequence in self._decoding if not sequence.params.repeatable]
-        groups = [apart[at : at + width] for at in range(0, len(apart), width)]
+        if len(plain) <= width:
+            return [*groups, plain] if plain else groups
+        apart = [sequence for sequence in plain if sequence.params.repeatable]
+        others = [sequence for sequence in plain if not sequence.params.repeatable]
+        groups += [apart[at : at + width] for at in range(0, len(apart), width)]
         return [*groups, others] if others else groups
+
+    def _draft(self, sequence: Sequence) -> tuple[int, ...]:
+        if sequence.drafter is None or self._costs is None:
+            return ()
+        known = len(sequence.tokens)
+        room = self._lane - known
+        if sequence.params.max_tokens is not None:
+            room = min(room, sequence.params.max_tokens - sequence.num_generated)
+        worth = WORTH
+        if not sequence.params.repeatable:  # it could ride in a batch with the others
+            together = len(self._decoding)
+            worth *= together / self._costs.of(together)
+        # The last token that fits has no row: a guess is followed by one that is drawn.
+        forced = sequence.constraint.forced() if sequence.constraint is not None else ()
+        return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)
 
 
 def _slice(vectors: Vectors, first: int, rows: int) -> Vectors:

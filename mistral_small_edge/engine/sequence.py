@@ -12,6 +12,7 @@ from mistral_small_edge.engine.detokenizer import Detokenizer
 if TYPE_CHECKING:
     from mistral_small_edge.engine.backend import Constraint, Sampled, Sampler, Vectors
     from mistral_small_edge.engine.prompt import Picture, Prompt
+    from mistral_small_edge.engine.speculation import Drafter
     from mistral_small_edge.sampling_params import SamplingParams
 
 
@@ -32,6 +33,7 @@ class Sequence:
     `tokens[:num_computed]`; while decoding, exactly the last token is not computed yet.
     The first `num_exact` rows came from prefill chunks alone, none of them below the class border.
     `vectors` are of the picture that is read next, once they are there.
+    `draft` is a guess of what follows `tokens`, to be checked with the next row.
     """
 
     request: int
@@ -39,6 +41,7 @@ class Sequence:
     params: SamplingParams
     arrived: float
     constraint: Constraint | None = None
+    speculate: bool = True
     status: SequenceStatus = SequenceStatus.WAITING
     tokens: list[int] = field(init=False)
     slot: int = -1
@@ -47,6 +50,8 @@ class Sequence:
     num_exact: int = 0
     vectors: Vectors | None = None
     sampler: Sampler | None = None
+    drafter: Drafter | None = None
+    draft: tuple[int, ...] = ()
     started: float = 0.0
     answered: float = 0.0
     looked: float = 0.0

@@ -34,6 +34,7 @@ class _Add:
     prompt: Prompt
     params: SamplingParams
     constraint: Constraint | None
+    speculate: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class OutputStream:
 
 
 class Worker:
-    """Drives an Engine in a thread of its own."""
+    """Drives an Engine in a thread of its own.
 
     In an idle moment it has the engine keep what was read: whoever kills the process later does
     not lose it. `idle_seconds` make such a moment.
@@ -116,8 +117,12 @@ class Worker:
         prompt: Prompt,
         params: SamplingParams,
         constraint: Constraint | None = None,
+        *,
+        speculate: bool = True,
     ) -> OutputStream:
         """Queue a request; the constraint is not to be used by anybody else afterwards.
+
+        `speculate` False has nothing guessed ahead, whatever would pay.
 
         Raises:
             RequestError: it could never be computed.
@@ -129,7 +134,7 @@ class Worker:
                 raise self._stopped
             request = next(self._numbers)
             stream = self._streams[request] = OutputStream(self, request)
-        self._inbox.put(_Add(request, prompt, params, constraint))
+        self._inbox.put(_Add(request, prompt, params, constraint, speculate))
         return stream
 
     def abort(self, request: int) -> None:
@@ -178,9 +183,9 @@ class Worker:
     def _obey(self) -> bool:
         """Carry out what was asked, waiting for it while idle; False to stop."""
         while not self._inbox.empty() or not self._engine.has_work:
-            match self._inbox.get():
-                case _Add(request, prompt, params, constraint):
-                    self._engine.add(request, prompt, params, constraint)
+            match self._next():
+                case _Add(request, prompt, params, constraint, speculate):
+                    self._engine.add(request, prompt, params, constraint, speculate=speculate)
                 case _Abort(request):
                     self._engine.abort(request)
                     with self._lock:

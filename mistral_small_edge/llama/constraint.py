@@ -158,6 +158,13 @@ class LlamaConstraint:
         self._refuse_excess()
         return mask
 
+    def forced(self) -> tuple[int, ...]:
+        """Tokens of what has to come next; none before the matcher begins."""
+        if not self._open or self._matcher is None:
+            return ()
+        tokens = self._matcher.compute_ff_tokens()
+        return () if self._matcher.is_error() else tuple(tokens)
+
     def accept(self, token: int) -> None:
         """Go on behind `token`."""
         if token == self._opened_by:

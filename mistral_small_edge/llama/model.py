@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as lib
 
-from mistral_small_edge.engine.backend import SCORED_ROWS, RowClasses
+from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
 from mistral_small_edge.errors import ModelLoadFailed
 from mistral_small_edge.llama.log import capture_errors, redirect
 
@@ -53,7 +53,7 @@ class ModelOptions:
 
     @property
     def row_classes(self) -> RowClasses:
-        """Where results repeat under these options."""
+        """Where results repeat under these options, as far as is known without trying."""
         if self.flash_attention:
             return FLASH_ROWS
         return FLOAT_ROWS if self.float_matrices else PLAIN_ROWS
@@ -62,12 +62,12 @@ class ModelOptions:
     def batch_rows(self) -> int:
         """The most rows the engine puts into one batch."""
         smallest_chunk = 2 * self.row_classes.min_prefill_rows
-        return max(self.prefill_chunk, smallest_chunk, self.max_sequences, SCORED_ROWS)
+        return max(self.prefill_chunk, smallest_chunk, self.max_sequences, LOGITS_ROWS)
 
     @property
     def output_rows(self) -> int:
-        """The most rows of a batch whose logits are wanted: one a sequence, or a scored chunk."""
-        return max(self.max_sequences, SCORED_ROWS)
+        """The most rows of a batch whose logits are wanted: one a sequence, or a whole chunk."""
+        return max(self.max_sequences, LOGITS_ROWS)
 
 
 class Model:

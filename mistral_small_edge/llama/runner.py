@@ -12,7 +12,8 @@ import numpy as np
 from llama_cpp import llama_cpp as lib
 
 from mistral_small_edge.errors import DecodeFailed, NoProjector
-from mistral_small_edge.llama.sampler import LlamaSampler, score_row
+from mistral_small_edge.llama.sampler import LlamaSampler, logits_at, score_row
+from mistral_small_edge.llama.team import TeamSize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,11 +46,13 @@ class LlamaRunner:
             lib.llama_model_is_recurrent(model.weights) or lib.llama_model_is_hybrid(model.weights)
         )
         self.row_classes: RowClasses = options.row_classes
+        self.batch_rows = options.batch_rows
+        self.threads = options.threads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()
 
     def run(self, batch: Batch) -> tuple[int, ...]:
-        """Compute a batch; the row of each chunk that samples."""
+        """Compute a batch; the first logits row of each chunk that samples."""
         rows = self._batch.fill(batch)
         self._copied.clear()  # llama.cpp moves what was copied before it computes
         code = lib.llama_decode(self._context, self._batch.struct)
@@ -59,6 +62,19 @@ class LlamaRunner:
             if chunk.padding:
                 self.truncate(chunk.slot, chunk.start + len(chunk.tokens))
         return rows
+
+    def adapt_threads(self, most: int, costs: StepCosts) -> None:
+        """From now on compute with as many threads, up to `most`, as are fastest at the time."""
+        self._teams = _Teams(most, costs)
+
+    def use_threads(self, count: int) -> None:
+        """Compute the next batch with so many."""
+        lib.llama_set_n_threads(self._context, count, count)
+
+    def _decode(self, threads: int) -> int:
+        self.use_threads(threads)
+        code: int = lib.llama_decode(self._context, self._batch.struct)
+        return code
 
     def seen(self, image: Image) -> NDArray[np.float32] | None:
         """A picture's vectors, if they are kept."""
@@ -77,6 +93,10 @@ class LlamaRunner:
     def score(self, row: int, token: int, top: int) -> Sampled:
         """How likely `token` was at `row`, and the likeliest ones."""
         return score_row(self._context, row, self._vocab_size, token, top)
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """All logits at `row` of the last batch, (vocabulary,), until the next one."""
+        return logits_at(self._context, row, self._vocab_size)
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Put the leading rows of one slot into another; the whole lane moves with the next batch.
@@ -149,8 +169,9 @@ class _Batch:
             self._slot[at:end] = chunk.slot
             self._logits[at:end] = chunk.score
             if chunk.sample:
-                self._logits[last - 1] = 1
-                rows.append(last - 1)
+                first = last - 1 - chunk.drafted
+                self._logits[first:last] = 1
+                rows.append(first)
             if chunk.vectors is None:
                 self._token[at:last] = chunk.tokens
                 self._token[last:end] = chunk.tokens[-1]  # any will do: nothing reads it

@@ -82,7 +82,7 @@ class LlamaSampler:
         if len(ids) == 1:
             token = int(ids[0])
         else:
-            token = self._choose(ids, _logits(self._context, row, self._vocab_size)[ids])
+            token = self._choose(ids, logits_at(self._context, row, self._vocab_size)[ids])
         lib.llama_sampler_accept(self._chain, token)
         return token
 
@@ -107,10 +107,11 @@ class LlamaSampler:
 
 def score_row(context: Any, row: int, vocab_size: int, token: int, top: int) -> Sampled:
     """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
-    return _scored(token, _logits(context, row, vocab_size), top)
+    return _scored(token, logits_at(context, row, vocab_size), top)
 
 
-def _logits(context: Any, row: int, vocab_size: int) -> NDArray[np.float32]:
+def logits_at(context: Any, row: int, vocab_size: int) -> NDArray[np.float32]:
+    """llama.cpp's own logits at `row` of the last batch, (vocabulary,), until the next one."""
     pointer = lib.llama_get_logits_ith(context, row)
     return np.ctypeslib.as_array(pointer, shape=(vocab_size,))
 

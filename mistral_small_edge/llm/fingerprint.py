@@ -24,6 +24,11 @@ def fingerprint(parts: Sequence[Path], options: ModelOptions) -> str:
     return f"fp_{digest.hexdigest()[:12]}"
 
 
+def fingerprint_of_answers(mark: str, *decided_by: object) -> str:
+    """The same with what was found by trying: it decides which rows are computed together."""
+    return f"fp_{hashlib.sha256(repr((mark, decided_by)).encode()).hexdigest()[:12]}"
+
+
 def fingerprint_of_sight(projector: Path) -> str:
     """The same for what a picture becomes, which no option of the text model changes."""
     digest = _of_files([projector])

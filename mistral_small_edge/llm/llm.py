@@ -35,9 +35,11 @@ from mistral_small_edge.llama.bare_loop import BareLoop
 from mistral_small_edge.llama.model import Model, ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+from mistral_small_edge.llm.calibrations import calibration
 from mistral_small_edge.llm.constraints import Constraints
-from mistral_small_edge.llm.fingerprint import fingerprint
+from mistral_small_edge.llm.fingerprint import fingerprint, fingerprint_of_answers
 from mistral_small_edge.llm.prompts import encode
+from mistral_small_edge.llm.recorded import Recorded
 from mistral_small_edge.llm.setup import (
     choose_dialect,
     choose_options,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.tools import Tool, ToolChoice
-    from mistral_small_edge.engine.prefix_store import PrefixStore
+    from mistral_small_edge.engine.calibration import Calibration
     from mistral_small_edge.images import Detail
     from mistral_small_edge.images.sources import PictureSource
     from mistral_small_edge.llama.constraint import LlamaConstraint
@@ -81,6 +83,7 @@ class LLM:
         sees: whether it takes pictures.
         flash_attention, kv_type, threads: how it computes, where that was left open.
         fingerprint: equal where the same seed and prompt give the same answer.
+        calibration: what was found out about this machine with this model.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
 
@@ -93,13 +96,16 @@ class LLM:
         default_sampling: SamplingParams,
         fingerprint: str,
         memory: MemoryPlan,
+        step_bytes: StepBytes,
+        calibration: Calibration,
+        engine: Engine,
         projector: Projector | None = None,
-        store: PrefixStore | None = None,
     ) -> None:
         self.name = name
         self.sees = projector is not None
         self.memory = memory
         self.fingerprint = fingerprint
+        self.calibration = calibration
         self.context_length = options.context_length
         self.flash_attention = options.flash_attention
         self.kv_type = options.kv_type
@@ -110,9 +116,7 @@ class LLM:
         self._dialect = dialect
         self.tokenizer = LlamaTokenizer(model)
         self._constraints = Constraints(self.tokenizer)
-        runner = LlamaRunner(model, options, projector)
-        chunk = options.prefill_chunk
-        self._worker = Worker(Engine(runner, self.tokenizer, prefill_chunk=chunk, store=store))
+        self._worker = Worker(engine)
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
         # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
         self._finalizer = weakref.finalize(self, _shut_down, self._worker, projector, model)
@@ -124,6 +128,7 @@ class LLM:
         config: EngineConfig | None = None,
         *,
         on_progress: Callable[[float], None] | None = None,
+        on_trial: Callable[[float], None] | None = None,
     ) -> LLM:
         """Load a model that is on this disk.
 
@@ -131,6 +136,8 @@ class LLM:
             model: a catalog name, a path to a `.gguf`, or `hf:owner/repo/file.gguf`.
             config: how; None takes the defaults.
             on_progress: called with 0..1 while weights are read.
+            on_trial: called with 0..1 while this machine is tried, which happens once for a model and a
+                way of computing it. What either raises ends the load.
 
         Raises:
             ModelNotFound, NotCached: there is no such model, or not here.
@@ -153,9 +160,33 @@ class LLM:
             projector = new_projector(sight, loaded, options, config) if sight else None
             parts = (*file.parts, sight.path) if sight else file.parts
             mark = fingerprint(parts, options)
-            store = open_store(config, mark, file.name, header, options)
+            runner = LlamaRunner(loaded, options, projector)
+            known = calibration(runner, mark, host, options, on_trial)
+            runner.row_classes = known.repeats.rows
+            adapts = config.threads is None and not options.uses_gpu
+            if adapts and known.repeats.any_threads:
+                runner.adapt_threads(options.threads, known.costs)
+            costs = known.costs if config.speculation == "auto" else None
+            engine = Engine(
+                runner,
+                tokenizer,
+                prefill_chunk=options.prefill_chunk,
+                store=open_store(config, mark, file.name, header, options),
+                costs=costs,
+            )
+            mark = fingerprint_of_answers(mark, costs)
             return cls(
-                file.name, loaded, options, dialect, sampling, mark, memory, projector, store
+                file.name,
+                loaded,
+                options,
+                dialect,
+                sampling,
+                mark,
+                memory,
+                step_bytes(header, options.kv_type),
+                known,
+                engine,
+                projector,
             )
         except BaseException:
             loaded.close()
@@ -238,6 +269,20 @@ class LLM:
                 return bare.run(prompt, params, tokens)
 
         return self._worker.call(run)
+
+    def replay(self, request: ChatRequest, text: str, *, speculate: bool) -> Stream:
+        """The benchmark's: answer with `text`, computing as if the model had chosen every token of it.
+
+        Args:
+            speculate: whether tokens may be guessed ahead.
+
+        Raises:
+            What `stream` raises.
+        """
+        recorded = Recorded(self.encode(text), self.tokenizer.vocab_size)
+        params = request.sampling or self.default_sampling
+        outputs = self._worker.submit(self._prompt(request), params, recorded, speculate=speculate)
+        return Stream(self, outputs, self._dialect.parser(request), self.tokenizer.control_name)
 
     def time_masks(self, request: ChatRequest, text: str) -> tuple[float, ...]:
         """What holding an answer to its shape costs: seconds for each token of `text`.

@@ -108,7 +108,13 @@ def _alternative(scored: ScoredPiece) -> Alternative:
 def _finish(output: Finished, *, called: bool) -> Finish:
     return Finish(
         "tool_calls" if called and output.reason is FinishReason.STOP else output.reason.value,
-        Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens),
+        Usage(
+            output.prompt_tokens,
+            output.completion_tokens,
+            output.cached_tokens,
+            output.drafted_tokens,
+            output.accepted_tokens,
+        ),
         Timings(
             output.queue_seconds,
             output.prompt_seconds,

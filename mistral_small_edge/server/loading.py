@@ -42,7 +42,7 @@ class Loading:
 
     def _load(self) -> None:
         try:
-            llm = LLM.load(self._model, self._config, on_progress=self._check)
+            llm = LLM.load(self._model, self._config, on_progress=self._check, on_trial=self._check)
         except EdgeError as error:
             self.future.set_exception(error)
             self._on_end(error)

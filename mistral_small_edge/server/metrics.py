@@ -25,6 +25,12 @@ class Metrics:
         self._tokens = Counter(
             f"{prefix}_tokens", "Tokens of answered requests.", ("kind",), registry=self._registry
         )
+        self._drafted = Counter(
+            f"{prefix}_drafted_tokens",
+            "Tokens guessed ahead; those accepted are completion tokens, too.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._first = Histogram(
             f"{prefix}_time_to_first_token_seconds",
             "From a request's arrival to its first token.",
@@ -52,6 +58,8 @@ class Metrics:
         self._tokens.labels("prompt").inc(usage.prompt_tokens - usage.cached_tokens)
         self._tokens.labels("cached").inc(usage.cached_tokens)
         self._tokens.labels("completion").inc(usage.completion_tokens)
+        self._drafted.labels("accepted").inc(usage.accepted_tokens)
+        self._drafted.labels("rejected").inc(usage.drafted_tokens - usage.accepted_tokens)
         self._first.observe(end.timings.time_to_first_token)
         self._decode.observe(end.timings.decode_seconds)
 

@@ -151,6 +151,8 @@ def timings_object(answers: Sequence[tuple[Usage, Timings]]) -> JSONObject:
         "image_seconds": timings.image_seconds,
         "prompt_tokens_per_second": _rate(read, timings.prompt_seconds - timings.image_seconds),
         "decode_tokens_per_second": _rate(written, timings.decode_seconds),
+        "drafted_tokens": usage.drafted_tokens,
+        "accepted_tokens": usage.accepted_tokens,
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Failed, Finished, FinishReason, TextOutput
 from mistral_small_edge.engine.prompt import Prompt
@@ -38,6 +40,13 @@ class Script:
         mask = sum(1 << token for token in self.places[len(self.accepted)])
         return mask.to_bytes(VOCAB // 8 + 1, "little")
 
+    def forced(self) -> tuple[int, ...]:
+        """Of two that may come, the first: the other is another way to spell it."""
+        coming = itertools.takewhile(
+            lambda place: len(place) <= 2, self.places[len(self.accepted) :]
+        )
+        return tuple(map(min, coming))
+
     def accept(self, token: int) -> None:
         self.accepted.append(token)
 
@@ -62,10 +71,12 @@ places = st.lists(
 )
 
 
-@given(st.lists(places, min_size=1, max_size=5))
-def test_every_answer_is_kept_to_its_own_constraint(scripts: list[list[frozenset[int]]]) -> None:
+@given(st.lists(places, min_size=1, max_size=5), st.sampled_from([None, StepCosts()]))
+def test_every_answer_is_kept_to_its_own_constraint(
+    scripts: list[list[frozenset[int]]], costs: StepCosts | None
+) -> None:
     runner = FakeRunner(max_sequences=3)
-    engine = Engine(runner, FakeTokenizer(), prefill_chunk=16)
+    engine = Engine(runner, FakeTokenizer(), prefill_chunk=16, costs=costs)
     constraints = [Script(script) for script in scripts]
     for request, constraint in enumerate(constraints):
         engine.add(request, Prompt((request, 1)), SamplingParams(), constraint)
@@ -117,3 +128,16 @@ def test_an_end_that_is_allowed_ends_the_answer() -> None:
     assert text == "a"
     assert isinstance(end, Finished)
     assert end.completion_tokens == 2
+
+
+def test_what_is_forced_takes_no_steps_of_its_own() -> None:
+    letters = [frozenset({ord(letter)}) for letter in "abcdefgh"]
+    runner = FakeRunner()
+    engine = Engine(runner, FakeTokenizer(), prefill_chunk=16, costs=StepCosts())
+    engine.add(0, Prompt((1, 2)), SamplingParams(), Script(letters))
+    text, (end,) = run(engine)[0]
+    assert text == "abcdefgh"
+    assert isinstance(end, Finished)
+    assert end.accepted_tokens > 3
+    # One that reads the prompt, and each other one for what was not accepted.
+    assert len(runner.batches) == 1 + (len(text) - 1 - end.accepted_tokens)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_small_edge.engine.backend import Batch, RowClasses
+from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import (
     Failed,
@@ -24,10 +25,10 @@ from mistral_small_edge.engine.outputs import (
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.errors import ContextLengthExceeded, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.fakes import END, FakeRunner, FakeTokenizer, answer, picture
+from tests.fakes import END, FakeRunner, FakeTokenizer, answer, copied, next_token, picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CHUNK = 6
 ROWS = RowClasses(min_prefill_rows=3, max_repeatable_rows=2)
@@ -70,8 +71,8 @@ steps = st.one_of(
 )
 
 
-def make_engine(runner: FakeRunner, chunk: int = CHUNK) -> Engine:
-    return Engine(runner, FakeTokenizer(), prefill_chunk=chunk, clock=lambda: 0.0)
+def make_engine(runner: FakeRunner, chunk: int = CHUNK, costs: StepCosts | None = None) -> Engine:
+    return Engine(runner, FakeTokenizer(), prefill_chunk=chunk, costs=costs, clock=lambda: 0.0)
 
 
 @dataclass
@@ -79,12 +80,13 @@ class Desk:
     """An engine, what it was asked and what it answered; checks the books after every step."""
 
     runner: FakeRunner
+    costs: StepCosts | None = None
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.engine = make_engine(self.runner)
+        self.engine = make_engine(self.runner, costs=self.costs)
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
         request = len(self.asked)
@@ -146,7 +148,8 @@ class Desk:
     def check_answer(self, request: int) -> None:
         prompt, sampling = self.asked[request]
         room = self.runner.context_length - len(prompt)
-        expected = answer(prompt.identity(), min(sampling.max_tokens or room, room))
+        most = min(sampling.max_tokens or room, room)
+        expected = answer(prompt.identity(), most, self.runner.says)
         finished = self.end(request)
         assert self.text(request) == bytes(t for t in expected if t != END).decode()
         assert finished.completion_tokens == len(expected)
@@ -156,7 +159,7 @@ class Desk:
 
 
 def check_batch(batch: Batch, asked_repeatable: bool) -> None:
-    sizes = [len(chunk.tokens) for chunk in batch]
+    sizes = [len(chunk.tokens) - chunk.drafted for chunk in batch]
     if max(sizes) > 1:
         assert len(sizes) == 1, "a prompt's chunk shares its batch"
     assert max(sizes) <= max(CHUNK, 2 * ROWS.min_prefill_rows), "a chunk is over its budget"
@@ -165,13 +168,22 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(script=st.lists(steps, max_size=60), slots=st.integers(1, 4), remembers=st.booleans())
+@given(
+    script=st.lists(steps, max_size=60),
+    slots=st.integers(1, 4),
+    remembers=st.booleans(),
+    costs=st.sampled_from([None, StepCosts(), StepCosts(((1, 1.0), (32, 1.0)))]),
+    says=st.sampled_from([next_token, copied]),
+)
 def test_any_schedule_gives_every_request_its_own_answer_once(
     script: list[tuple[str, Prompt | int | None, SamplingParams | None]],
     slots: int,
     remembers: bool,
+    costs: StepCosts | None,
+    says: Callable[[Sequence[int]], int],
 ) -> None:
-    desk = Desk(FakeRunner(max_sequences=slots, row_classes=ROWS, remembers=remembers))
+    runner = FakeRunner(slots, row_classes=ROWS, remembers=remembers, says=says)
+    desk = Desk(runner, costs)
     for verb, what, sampling in script:
         if verb == "add":
             assert isinstance(what, Prompt)
@@ -198,9 +210,9 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
 def test_a_failed_batch_fails_its_requests_and_no_others(
     jobs: list[tuple[Prompt, SamplingParams]], faults: set[int]
 ) -> None:
-    runner = FakeRunner(max_sequences=3, row_classes=ROWS)
+    runner = FakeRunner(max_sequences=3, row_classes=ROWS, says=copied)
     runner.fail_on = lambda _batch: len(runner.batches) - 1 in faults
-    desk = Desk(runner)
+    desk = Desk(runner, StepCosts())
     for prompt, sampling in jobs:
         desk.add(prompt, sampling)
     desk.run()

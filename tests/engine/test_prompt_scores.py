@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mistral_small_edge.engine.backend import SCORED_ROWS
+from mistral_small_edge.engine.backend import LOGITS_ROWS
 from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Finished, PromptScores
 from mistral_small_edge.engine.prompt import Prompt
@@ -26,7 +26,7 @@ def scores(engine: Engine, prompt: tuple[int, ...], params: SamplingParams) -> l
     return found
 
 
-@pytest.mark.parametrize("length", [1, 2, SCORED_ROWS, SCORED_ROWS + 1, 50])
+@pytest.mark.parametrize("length", [1, 2, LOGITS_ROWS, LOGITS_ROWS + 1, 50])
 def test_every_token_but_the_first_is_scored(length: int) -> None:
     prompt = tuple(number % 200 for number in range(1, length + 1))
     runner = FakeRunner(context_length=100)
@@ -41,7 +41,7 @@ def test_every_token_but_the_first_is_scored(length: int) -> None:
         expected = b"" if likeliest >= 256 else bytes([likeliest])
         assert [other.piece for other in one.top] == [expected]
     assert all(
-        len(chunk.tokens) <= SCORED_ROWS
+        len(chunk.tokens) <= LOGITS_ROWS
         for batch in runner.batches
         for chunk in batch
         if chunk.score

@@ -1,0 +1,92 @@
+"""What is known of a machine and a model on it: where results repeat, and what wider batches take."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from mistral_small_edge.engine.backend import RowClasses
+
+
+@dataclass(frozen=True, slots=True)
+class StepCosts:
+    """What a batch of some rows takes, as a multiple of one row's time.
+
+    `known` has pairs of rows and cost, by rows, from (1, 1.0) on. The default is what a small model takes
+    on two AVX2 cores; large ones, bound by memory, take less.
+    """
+
+    known: tuple[tuple[int, float], ...] = (
+        (1, 1.0),
+        (2, 1.7),
+        (4, 2.5),
+        (8, 4.0),
+        (16, 7.0),
+        (32, 13.0),
+    )
+
+    def __post_init__(self) -> None:
+        rows = [row for row, _ in self.known]
+        if self.known[0] != (1, 1.0) or rows != sorted(set(rows)):
+            raise ValueError(f"costs are of rows in order, from (1, 1.0) on: {self.known}")
+        if not all(cost >= 1 for _, cost in self.known):
+            raise ValueError(f"no batch is cheaper than one row: {self.known}")
+
+    def of(self, rows: int) -> float:
+        """The cost of a batch of `rows`: between those that are known as the line goes."""
+        at = bisect_left(self.known, (rows, 0.0))
+        if at == len(self.known):
+            most, cost = self.known[-1]
+            return cost * rows / most
+        high, cost = self.known[at]
+        if at == 0 or high == rows:
+            return cost
+        low, below = self.known[at - 1]
+        return below + (cost - below) * (rows - low) / (high - low)
+
+    def as_json(self) -> Any:
+        """A form that `from_json` reads."""
+        return self.known
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        return cls(tuple((int(rows), float(cost)) for rows, cost in value))
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Where results are the same, bit by bit.
+
+    `any_threads`: also with fewer threads than were asked for.
+    """
+
+    rows: RowClasses
+    any_threads: bool = False
+
+    def as_json(self) -> Any:
+        """A form that `from_json` reads."""
+        return {"rows": asdict(self.rows), "any_threads": self.any_threads}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        rows = {name: int(number) for name, number in value["rows"].items()}
+        return cls(RowClasses(**rows), value["any_threads"] is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was found by trying, or assumed."""
+
+    costs: StepCosts
+    repeats: Repeats

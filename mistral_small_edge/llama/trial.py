@@ -1,0 +1,163 @@
+"""What this machine does with a model, found by trying: where results repeat, and what width costs.
+
+Kernels differ by processor, by format and by build, so nobody can know beforehand how many rows decode
+like one, or whether checking eight tokens takes twice or four times as long as one. A few dozen
+steps tell. Needs a runner that nobody uses meanwhile, and leaves its slots empty.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mistral_small_edge.engine.backend import LOGITS_ROWS, Chunk, RowClasses
+from mistral_small_edge.engine.calibration import Repeats, StepCosts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mistral_small_edge.llama.runner import LlamaRunner
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, LOGITS_ROWS)
+FEW_WIDTHS = (1, 2, 4, 8, 16, LOGITS_ROWS)  # where a step takes long
+_LONG = 0.1  # seconds
+# Each width is tried again while there is time; the fastest counts, as neighbours only slow it down.
+_SECONDS = 2.0
+_MOST_TRIES = 8
+_WIDEST_GROUP = 8  # sequences that are tried together
+_READ = 32  # rows that stand before those that are tried
+
+
+def try_costs(runner: LlamaRunner, on_progress: Callable[[float], None] | None = None) -> StepCosts:
+    """Time wider and wider batches: some 150 steps of one token in time, 20 where these take long.
+
+    Args:
+        on_progress: called with 0..1; what it raises ends the trial.
+    """
+    if not runner.keeps_rows or runner.context_length <= _READ + LOGITS_ROWS:
+        return StepCosts()
+    with _trial(runner, on_progress) as trial:
+        return trial.costs()
+
+
+def try_repeats(runner: LlamaRunner, on_progress: Callable[[float], None] | None = None) -> Repeats:
+    """Compare the same rows, computed in different company and by fewer threads.
+
+    Args:
+        on_progress: called with 0..1; what it raises ends the trial.
+    """
+    if not runner.keeps_rows:  # nothing can be computed twice
+        return Repeats(runner.row_classes)
+    with _trial(runner, on_progress) as trial:
+        return Repeats(trial.row_classes(), trial.any_threads())
+
+
+@contextmanager
+def _trial(runner: LlamaRunner, on_progress: Callable[[float], None] | None) -> Iterator[_Trial]:
+    try:
+        yield _Trial(runner, on_progress or (lambda _: None))
+    finally:
+        for slot in range(runner.max_sequences):
+            runner.truncate(slot, 0)
+
+
+class _Trial:
+    def __init__(self, runner: LlamaRunner, on_progress: Callable[[float], None]) -> None:
+        self._runner = runner
+        self._on_progress = on_progress
+        # Any tokens will do: neither the time nor the kernels depend on them.
+        self._tokens = tuple(number % 3 for number in range(runner.context_length))
+        self._read = min(_READ, runner.context_length // 4)
+
+    def costs(self) -> StepCosts:
+        """The time of each width, as a multiple of the first one's."""
+        self._fill(0)
+        self._time(1)  # whatever is made at the first step
+        slow = self._time(1) > _LONG
+        widths = FEW_WIDTHS if slow else WIDTHS
+        fastest = dict.fromkeys(widths, float("inf"))
+        begun = time.perf_counter()
+        for number in range(_MOST_TRIES):
+            for at, rows in enumerate(widths):
+                self._on_progress((number + at / len(widths)) / _MOST_TRIES)
+                fastest[rows] = min(fastest[rows], self._time(rows))
+            if time.perf_counter() - begun > _SECONDS:
+                break
+        # A wider batch is never cheaper than a narrower one, nor dearer than as many steps.
+        wider = np.maximum.accumulate([fastest[rows] / fastest[1] for rows in widths])
+        costs = np.minimum(wider, widths).round(3).tolist()
+        return StepCosts(tuple(zip(widths, costs, strict=True)))
+
+    def _time(self, rows: int) -> float:
+        chunk = replace(self._chunk(0, self._read, rows), drafted=rows - 1)
+        begun = time.perf_counter()
+        self._runner.run((chunk,))
+        seconds = time.perf_counter() - begun
+        self._runner.truncate(0, self._read)
+        return seconds
+
+    def row_classes(self) -> RowClasses:
+        """The widest group that decodes like one sequence; and the shortest chunk of its class."""
+        assumed = self._runner.row_classes
+        return RowClasses(
+            min_prefill_rows=self._shortest_chunk(assumed.min_prefill_rows),
+            max_repeatable_rows=self._widest_group(),
+        )
+
+    def any_threads(self) -> bool:
+        """Whether a chunk and a row behind it are the same with every smaller number of threads."""
+        found = set()
+        for threads in range(self._runner.threads, 0, -1):
+            self._runner.use_threads(threads)
+            self._fill(0)
+            (row,) = self._runner.run((self._chunk(0, self._read, 1),))
+            found.add(self._runner.logits(row).tobytes())
+            self._on_progress(1.0)
+        self._runner.use_threads(self._runner.threads)
+        return len(found) == 1
+
+    def _widest_group(self) -> int:
+        self._fill(0)
+        alone = None
+        for together in range(1, min(_WIDEST_GROUP, self._runner.max_sequences) + 1):
+            self._on_progress(1.0)
+            if together > 1:
+                self._runner.copy(0, together - 1, self._read)
+            group = tuple(self._chunk(slot, self._read, 1) for slot in range(together))
+            found = [self._runner.logits(row).tobytes() for row in self._runner.run(group)]
+            for slot in range(together):
+                self._runner.truncate(slot, self._read)
+            alone = alone or found[0]
+            if any(one != alone for one in found):
+                return together - 1
+        return min(_WIDEST_GROUP, self._runner.max_sequences)
+
+    def _shortest_chunk(self, rows: int) -> int:
+        """`rows`, or more if the last `rows` of a chunk are not computed as by themselves."""
+        longest = min(self._runner.batch_rows, self._runner.context_length) // 2
+        while 2 * rows <= longest and not self._repeats(rows):
+            rows *= 2
+        return rows
+
+    def _repeats(self, rows: int) -> bool:
+        found = []
+        for cuts in ((2 * rows,), (rows, rows)):
+            self._runner.truncate(0, 0)
+            start = 0
+            for length in cuts:
+                self._on_progress(1.0)
+                (row,) = self._runner.run((self._chunk(0, start, length),))
+                start += length
+            found.append(self._runner.logits(row).tobytes())
+        return found[0] == found[1]
+
+    def _fill(self, slot: int) -> None:
+        self._runner.truncate(slot, 0)
+        self._runner.run((self._chunk(slot, 0, self._read),))
+
+    def _chunk(self, slot: int, start: int, rows: int) -> Chunk:
+        return Chunk(slot, start, self._tokens[start : start + rows], sample=True)

@@ -1,0 +1,197 @@
+"""Guesses: where they come from, when they are made, and that they change nothing but the time."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistral_small_edge.engine.backend import LOGITS_ROWS
+from mistral_small_edge.engine.calibration import StepCosts
+from mistral_small_edge.engine.lookup import Found, Lookup
+from mistral_small_edge.engine.speculation import Drafter
+from mistral_small_edge.sampling_params import SamplingParams
+from tests.engine.test_engine import ROWS, Desk
+from tests.fakes import END, FakeRunner, copied, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_small_edge.engine.backend import Chunk
+
+FREE = StepCosts(((1, 1.0), (LOGITS_ROWS, 1.0)))
+PICTURE = picture(1, 0, 1).identity()[0]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([], None),
+        ([1, 2, 3], None),
+        ([1, 2, 3, 9, 3], None),  # one token alone is no match
+        ([1, 2, 3, 4, 5, 6, 9, 2, 3], Found((4, 5, 6, 9), 2)),
+        ([7, 2, 3, 4, 8, 2, 3, 5, 7, 2, 3], Found((4, 8, 2, 3), 3)),  # the longest one
+        ([0, 2, 3, 4, 1, 2, 3, 5, 9, 2, 3], Found((5, 9, 2, 3), 2)),  # or else the latest
+        ([1, 2, 3, 1, 2, 3], Found((1, 2, 3, 1), 3)),  # round in circles
+        ([5, 5, 5], Found((5, 5, 5, 5), 2)),
+        ([1, 2, 3, PICTURE, 4, 1, 2], Found((3,), 2)),  # a picture's row cannot be drafted
+        ([PICTURE, 2, 9, PICTURE, 2], None),  # and equals nothing
+        ([2, PICTURE, 9, 2, PICTURE], None),
+    ],
+)
+def test_a_guess_is_what_followed_the_same_words(tokens: list[int], expected: Found | None) -> None:
+    assert Lookup().find(tokens, 4) == expected
+
+
+def test_a_copy_goes_on_where_it_was_rather_than_at_the_latest_place() -> None:
+    lines = [[10, 11, line, 20] for line in range(1, 8)]
+    prompt = [*itertools.chain.from_iterable(lines), 99]
+    lookup = Lookup()
+    said = [*lines[0], *lines[1]]
+    for length in range(1, len(said) + 1):
+        lookup.find([*prompt, *said[:length]], 8)
+    found = lookup.find([*prompt, *said, 10, 11], 4)
+    assert found is not None
+    assert found.tokens[0] == 3
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 8))
+def test_every_guess_stood_there_behind_as_long_a_match(tokens: list[int], most: int) -> None:
+    grown = Lookup()
+    found = None
+    for length in range(1, len(tokens) + 1):
+        found = grown.find(tokens[:length], most)
+    if found is None:
+        return
+    end = len(tokens)
+    places = [
+        at
+        for at in range(found.match, end)
+        if tokens[at - found.match : at] == tokens[end - found.match :]
+    ]
+    continued = [(tokens[at:] * most)[:most] for at in places]
+    assert list(found.tokens) in continued
+
+
+@pytest.mark.parametrize("worth", [1.0, 3.0])
+def test_a_wrong_guess_is_paid_from_the_account(worth: float) -> None:
+    """Whatever is guessed wrong, the sequence stays within three per cent and two steps."""
+    costs = StepCosts()
+    drafter = Drafter(costs)
+    draw = random.Random(4)
+    tokens = [draw.randrange(4) for _ in range(400)]
+    time = 0.0
+    for _ in range(1000):
+        draft = drafter.draft(tokens, 100, worth=worth)
+        time += costs.of(1 + len(draft))
+        tokens.append(4 + draw.randrange(4) if draft else draw.randrange(4))
+        if draft:
+            drafter.learn(len(draft), 0)
+    assert drafter.drafted == 0  # counted where tokens are drawn
+    assert time <= 1000 * 1.02 + 2
+
+
+def test_trust_grows_with_what_was_right() -> None:
+    drafter = Drafter(StepCosts())
+    text = list(range(200)) * 2
+    lengths = []
+    at = 202
+    while at < 380:
+        draft = drafter.draft(text[:at], 100)
+        assert list(draft) == text[at : at + len(draft)]
+        lengths.append(len(draft))
+        drafter.learn(len(draft), len(draft))
+        at += len(draft) + 1
+    assert lengths[0] < lengths[-2]
+    assert lengths[-2] > 10
+
+
+@pytest.mark.parametrize("room", [0, -1, 1, 3])
+def test_no_guess_is_longer_than_there_is_room(room: int) -> None:
+    assert len(Drafter(FREE).draft([1, 2, 3, 4, 5, 6, 1, 2], room)) <= max(room, 0)
+
+
+def drafted(desk: Desk) -> list[Chunk]:
+    return [chunk for batch in desk.runner.batches for chunk in batch if chunk.drafted]
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"seed": 1}, {"temperature": 1}])
+def test_an_answer_that_copies_takes_fewer_steps(sampling: dict[str, float]) -> None:
+    params = SamplingParams(max_tokens=100, ignore_eos=True, **sampling)  # type: ignore[arg-type]
+    desks = []
+    for costs in (None, FREE):
+        desk = Desk(FakeRunner(1, context_length=500, row_classes=ROWS, says=copied), costs)
+        desk.add(tuple(range(40, 60)), params)
+        desk.run()
+        desk.check_answer(0)
+        desks.append(desk)
+    plain, guessing = desks
+    assert plain.end(0).drafted_tokens == 0
+    end = guessing.end(0)
+    assert 0 < end.accepted_tokens < end.drafted_tokens
+    assert len(plain.runner.batches) - len(guessing.runner.batches) == end.accepted_tokens
+
+
+def test_answers_are_guessed_one_by_one_and_alike_whoever_else_is_served() -> None:
+    params = SamplingParams(max_tokens=60, temperature=0, ignore_eos=True)
+    prompts = [tuple(range(at, at + 20)) for at in (40, 41, 42)]
+    alone = Desk(FakeRunner(1, context_length=500, row_classes=ROWS, says=copied), StepCosts())
+    alone.add(prompts[0], params)
+    alone.run()
+    together = Desk(FakeRunner(3, context_length=500, row_classes=ROWS, says=copied), StepCosts())
+    for prompt in prompts:
+        together.add(prompt, params)
+    together.run()
+    assert drafted(alone)
+    guesses = [chunk.tokens for chunk in drafted(alone)]
+    assert guesses in [
+        [chunk.tokens for chunk in drafted(together) if chunk.slot == slot] for slot in range(3)
+    ]
+
+
+def test_a_stop_string_within_a_guess_ends_the_answer() -> None:
+    prompt = tuple(b"abcdefghij" * 4)
+    params = SamplingParams(stop=("fg",), temperature=0, max_tokens=40)
+    runner = FakeRunner(1, context_length=500, row_classes=ROWS, says=lambda rows: rows[-10])
+    desk = Desk(runner, FREE)
+    desk.add(prompt, params)
+    desk.run()
+    assert desk.text(0) == "abcde"
+    assert drafted(desk)
+    assert runner.lanes[0] == [*prompt, *b"abcdef"]  # nothing of the guess behind it
+    assert desk.end(0).completion_tokens == 7
+
+
+def test_a_guess_that_the_model_ends_with_is_taken() -> None:
+    prompt = (*b"abcdefgh", END, *b"abcdefgh", END)
+
+    def says(rows: Sequence[int]) -> int:
+        return rows[-9]
+
+    desk = Desk(FakeRunner(1, context_length=500, row_classes=ROWS, says=says), FREE)
+    desk.add(prompt, SamplingParams(temperature=0))
+    desk.run()
+    assert desk.text(0) == "abcdefgh"
+    assert drafted(desk)
+    assert desk.runner.lanes[0] == [*prompt, *b"abcdefgh"]
+
+
+def test_the_lane_and_the_limit_bound_a_guess() -> None:
+    for limit in (None, 1, 2, 5):
+        runner = FakeRunner(1, context_length=40, row_classes=ROWS, says=lambda rows: rows[-5])
+        desk = Desk(runner, FREE)
+        desk.add(tuple(range(40, 45)) * 4, SamplingParams(max_tokens=limit, temperature=0))
+        desk.run()
+        desk.check_answer(0)
+
+
+def test_a_model_without_rows_is_not_guessed() -> None:
+    runner = FakeRunner(1, context_length=500, keeps_rows=False, says=copied)
+    desk = Desk(runner, FREE)
+    desk.add(tuple(range(40, 60)), SamplingParams(max_tokens=40, ignore_eos=True))
+    desk.run()
+    assert not drafted(desk)

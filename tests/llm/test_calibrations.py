@@ -1,0 +1,128 @@
+"""A machine is tried once, and what was found is believed until something is different."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_small_edge.config import EngineConfig
+from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
+from mistral_small_edge.engine.calibration import Repeats, StepCosts
+from mistral_small_edge.llm import LLM
+from mistral_small_edge.llm.calibrations import remembered
+from tests.tiny_gguf import write_tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOUND = StepCosts(((1, 1.0), (2, 1.5), (32, 9.25)))
+OTHER = StepCosts(((1, 1.0), (2, 2.0)))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MISTRAL_SMALL_EDGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "machine"
+
+
+def never() -> StepCosts:
+    raise AssertionError("it was tried again")
+
+
+def test_what_was_found_is_remembered_for_the_same_circumstances_alone() -> None:
+    assert remembered(StepCosts, ("model", 2), lambda: FOUND) == FOUND
+    assert remembered(StepCosts, ("model", 2), never) == FOUND
+    assert remembered(StepCosts, ("model", 4), lambda: OTHER) == OTHER
+    assert remembered(StepCosts, ("model", 2), never) == FOUND
+    repeats = Repeats(RowClasses(8, 2), any_threads=True)
+    for _ in range(2):
+        assert remembered(Repeats, ("model", 2), lambda: repeats) == repeats
+
+
+def test_two_that_try_at_once_go_by_the_first_to_end() -> None:
+    def slowly() -> StepCosts:
+        assert remembered(StepCosts, ("model",), lambda: FOUND) == FOUND
+        return OTHER
+
+    assert remembered(StepCosts, ("model",), slowly) == FOUND
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_a_damaged_memory_is_none(folder: Path, content: bytes | None) -> None:
+    remembered(StepCosts, ("model",), lambda: FOUND)
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-3] if content is None else content)
+    assert remembered(StepCosts, ("model",), lambda: OTHER) == OTHER
+    assert remembered(StepCosts, ("model",), never) == OTHER
+
+
+def test_a_folder_that_cannot_be_written_costs_another_trial(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.write_text("no folder")
+    for _ in range(2):
+        assert remembered(StepCosts, ("model",), lambda: FOUND) == FOUND
+
+
+@pytest.mark.parametrize(
+    "known",
+    [((2, 1.0),), ((1, 1.0), (4, 2.0), (2, 1.5)), ((1, 1.0), (1, 1.0)), ((1, 1.0), (2, 0.5))],
+)
+def test_costs_that_cannot_be_are_refused(known: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(ValueError, match=r"costs are|no batch"):
+        StepCosts(known)
+
+
+@pytest.mark.parametrize(("rows", "cost"), [(1, 1.0), (2, 1.5), (3, 1.8), (7, 3.0), (14, 6.0)])
+def test_between_known_widths_costs_go_as_the_line_does(rows: int, cost: float) -> None:
+    costs = StepCosts(((1, 1.0), (2, 1.5), (7, 3.0)))
+    assert costs.of(rows) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("flash", ["off", "on"])
+def test_a_model_is_tried_when_it_is_first_loaded(tmp_path: Path, flash: str) -> None:
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+    config = EngineConfig(
+        context_length=256,
+        max_sequences=3,
+        threads=1,
+        flash_attention=flash,  # type: ignore[arg-type]
+    )
+    told: list[float] = []
+    with LLM.load(model, config, on_trial=told.append) as first:
+        assert told
+        assert max(told) == 1
+        known = first.calibration
+        widths = [rows for rows, _ in known.costs.known]
+        assert (widths[0], widths[-1]) == (1, LOGITS_ROWS)
+        assert 1 <= known.repeats.rows.max_repeatable_rows <= 3
+        assert first.chat("Hello").usage.cached_tokens == 0  # nothing of the trial is left
+        mark = first.fingerprint
+    told.clear()
+    with LLM.load(model, config, on_trial=told.append) as second:
+        assert not told
+        assert second.calibration == known
+        assert second.fingerprint == mark
+    with LLM.load(model, replace(config, max_sequences=1), on_trial=told.append) as alone:
+        assert told  # how many decode alike is another question
+        assert alone.calibration.costs == known.costs
+        assert alone.fingerprint == mark
+
+
+def test_what_on_trial_raises_ends_the_load(tmp_path: Path, folder: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LLM.load(model, EngineConfig(context_length=256, threads=1), on_trial=stop)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("context", [64, 96, 128])
+def test_a_small_context_is_tried_as_far_as_it_goes(tmp_path: Path, context: int) -> None:
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+    with LLM.load(model, EngineConfig(context_length=context, threads=1)) as llm:
+        assert llm.chat("Hello").finish_reason in ("stop", "length")
