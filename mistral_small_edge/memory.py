@@ -69,6 +69,23 @@ class MemoryPlan:
         return self.weights + self.kv + self.compute + self.program + self.vision
 
 
+@dataclass(frozen=True, slots=True)
+class StepBytes:
+    """What computing one token reads from memory at the least.
+
+    Attributes:
+        weights: bytes, whatever the token.
+        row: bytes of one earlier token's K and V.
+    """
+
+    weights: int
+    row: int
+
+    def behind(self, tokens: int) -> int:
+        """Bytes, with so many tokens in the context."""
+        return self.weights + tokens * self.row
+
+
 def plan(
     header: ModelHeader,
     host: Host,
@@ -113,6 +130,11 @@ def kv_bytes_per_token(header: ModelHeader, kv_type: KVType) -> int:
     """What one token of context takes in the K and V cache."""
     numbers = header.block_count * header.head_count_kv * (header.key_length + header.value_length)
     return numbers * _BLOCK_BYTES[kv_type] // _BLOCK
+
+
+def step_bytes(header: ModelHeader, kv_type: KVType) -> StepBytes:
+    """What a token of one sequence reads; all layers are taken to look at all of the context."""
+    return StepBytes(header.step_bytes, kv_bytes_per_token(header, kv_type))
 
 
 def vision_bytes(projector: ProjectorHeader) -> int:

@@ -42,7 +42,8 @@ ALLOWED: dict[str, set[str]] = {
         "places",
     },
     "server": {*BASE, "llm", "chat", "images"},
-    "benchmark": {*BASE, "llm", "chat"},
+    "bandwidth": {"cgroups", "host"},
+    "benchmark": {*BASE, "llm", "chat", "host", "bandwidth"},
     "cli": {
         *BASE,
         "chat",
@@ -74,6 +75,7 @@ LIBRARIES: dict[str, set[str]] = {
     "starlette": {"server"},
     "prometheus_client": {"server"},
     "uvicorn": {"server", "cli"},
+    "matplotlib": {"benchmark"},
     "pydantic": {"llm", "server"},
     "pydantic_core": {"llm"},
     "typer": {"cli"},

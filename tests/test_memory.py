@@ -22,6 +22,7 @@ from mistral_small_edge.memory import (
     choose_flash_attention,
     kv_bytes_per_token,
     plan,
+    step_bytes,
     vision_bytes,
 )
 
@@ -46,6 +47,7 @@ MISTRAL_SMALL = ModelHeader(
     chat_template=None,
     parts=(Path("mistral-small.gguf"),),
     parameter_bytes=14_325_000_000,
+    step_bytes=13_947_000_000,
     file_size=14_333_922_848,
 )
 PROJECTOR = ProjectorHeader(
@@ -97,6 +99,12 @@ def test_kv_cache_of_mistral_small() -> None:
     assert planned(context_length=131072).kv == 20 * 1024 * MIB
     assert planned(context_length=32768, kv_type="q8_0").kv / 2**30 == pytest.approx(2.66, abs=0.01)
     assert kv_bytes_per_token(MISTRAL_SMALL, "q4_0") == 160 * 1024 * 18 // 64
+
+
+def test_what_a_token_of_mistral_small_reads() -> None:
+    step = step_bytes(MISTRAL_SMALL, "f16")
+    assert step.behind(0) == MISTRAL_SMALL.step_bytes
+    assert step.behind(8192) - step.behind(0) == 1280 * MIB
 
 
 def test_lanes_are_rounded_up() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral_small_edge.cli import console, options
+from mistral_small_edge.cli.bench_figures import Figures
 from mistral_small_edge.cli.loading import load
-from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig, Speculation
 
 if TYPE_CHECKING:
-    from mistral_small_edge.benchmark import BenchmarkReport
+    from mistral_small_edge.benchmark import Workload
+    from mistral_small_edge.llm import LLM
 
 _DEFAULTS = EngineConfig()
+_SPECULATION: Speculation = "off"
 
 
 def bench(
@@ -24,11 +27,38 @@ def bench(
     sentences: Annotated[
         int, typer.Option(help="Sentences read each round, about 16 tokens each.")
     ] = 24,
+    sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Also try every number of threads, and recommend one."),
+    ] = False,
+    depth: Annotated[
+        bool,
+        typer.Option(
+            "--depth",
+            help="Also fill the context, and tell what a token costs the more there is in it.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw what --depth finds: a .png, .svg or .pdf. Needs the extra `plot`.",
+            show_default="not drawn",
+        ),
+    ] = None,
     context: options.Context = _DEFAULTS.context_length,
     threads: options.Threads = _DEFAULTS.threads,
     gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
     kv_type: options.KV = _DEFAULTS.kv_type,
     flash_attention: options.Flash = _DEFAULTS.flash_attention,
+    speculation: Annotated[
+        Speculation,
+        typer.Option(
+            "--speculation",
+            help="auto guesses ahead, as ask does; the bare loop does not, so that the ratio to it "
+            "tells what this program costs only if it is off.",
+        ),
+    ] = _SPECULATION,
     mlock: options.Mlock = _DEFAULTS.mlock,
     force: options.Force = _DEFAULTS.force,
     as_json: Annotated[
@@ -38,10 +68,11 @@ def bench(
 ) -> None:
     """Measure reading and writing speed, beside a bare llama.cpp loop over the same weights.
 
-    Each round runs both, one after the other; medians are shown. The bare loop does nothing but
-    decode and sample: the ratio to it is what this program costs.
+    Each round runs both, one after the other, and reads memory for a moment; medians are shown. The
+    bare loop does nothing but decode and sample: the ratio to it is what this program costs. Memory
+    bounds how soon a token can be written: its weights have to be read.
     """
-    from mistral_small_edge.benchmark import Workload, measure
+    from mistral_small_edge.benchmark import Workload
 
     workload = Workload(rounds=rounds, sentences=sentences, tokens=tokens)
     config = EngineConfig(
@@ -50,38 +81,52 @@ def bench(
         gpu_layers=gpu_layers,
         kv_type=kv_type,
         flash_attention=flash_attention,
+        speculation=speculation,
         mlock=mlock,
         force=force,
     )
-    with load(model, config, verbose) as llm, console.progress("Measuring", "percent") as bar:
-        report = measure(llm, workload, lambda done: bar.update(100 * done // rounds, 100))
-    if as_json:
-        console.write_json(_as_json(report))
-    else:
-        _print(report)
+    if plot is not None:
+        from mistral_small_edge.benchmark.plot import check
+
+        check(plot)
+    with load(model, config, verbose) as llm:
+        figures = _measure(llm, workload, sweep=sweep, depth=depth or plot is not None)
+    figures.show(as_json=as_json)
+    if plot is not None:
+        _draw(plot, figures)
 
 
-def _print(report: BenchmarkReport) -> None:
-    first = report.rounds[0]
-    rows = [
-        ("reading", f"{report.prompt_rate:.1f} tok/s ({first.prompt_tokens} tokens)"),
-        ("first token after", f"{report.time_to_first_token:.2f} s"),
-        ("writing", f"{report.decode_rate:.1f} tok/s"),
-        ("  of a bare loop", f"{report.share_of_bare:.3f}"),
-        ("a schema's mask", f"{report.mask_time * 1e6:.0f} µs a token"),
-        ("peak memory", f"{report.peak_memory / 10**6:.0f} MB"),
-    ]
-    console.write_table((report.model, f"median of {len(report.rounds)}"), rows)
+def _measure(llm: LLM, workload: Workload, *, sweep: bool, depth: bool) -> Figures:
+    from mistral_small_edge import benchmark
+    from mistral_small_edge.host import probe_host
+
+    # What cannot be measured is refused before anybody has waited for the rest.
+    positions = benchmark.depths_of(llm.context_length) if depth else ()
+    counts = benchmark.thread_counts(probe_host()) if sweep else ()
+    with console.progress("Measuring", "percent") as bar:
+
+        def shown(what: str, done: int, total: int) -> None:
+            bar.update(100 * done // total, 100, what)
+
+        report = benchmark.measure(
+            llm, workload, lambda done: shown("Measuring", done, workload.rounds)
+        )
+        speeds = depths = None
+        if counts:
+            speeds = benchmark.sweep_threads(
+                llm, counts, workload.rounds, lambda done, all_: shown("Trying threads", done, all_)
+            )
+        if positions:
+            depths = benchmark.measure_depths(
+                llm, positions, lambda done, all_: shown("Filling the context", done, all_)
+            )
+    return Figures(report, speeds, depths)
 
 
-def _as_json(report: BenchmarkReport) -> dict[str, object]:
-    return {
-        "model": report.model,
-        "prompt_tokens_per_second": report.prompt_rate,
-        "time_to_first_token_seconds": report.time_to_first_token,
-        "decode_tokens_per_second": report.decode_rate,
-        "decode_share_of_bare_loop": report.share_of_bare,
-        "mask_seconds_per_token": report.mask_time,
-        "peak_memory_bytes": report.peak_memory,
-        "rounds": [asdict(one) for one in report.rounds],
-    }
+def _draw(path: Path, figures: Figures) -> None:
+    from mistral_small_edge.benchmark.plot import draw
+
+    report = figures.report
+    title = f"{report.model}, {report.threads} threads"
+    draw(path, title, figures.depths or (), report.bandwidth)
+    console.note(f"Drawn: {path}")

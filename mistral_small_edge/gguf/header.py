@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FLOATS = ("F32", "F16", "BF16")
+_EXPERTS = "_exps."  # in the names of tensors that hold one matrix an expert
 MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use have some 20,000
 
 
@@ -44,6 +45,8 @@ class ModelHeader:
         chat_template: the Jinja source that came with it.
         parts: the file; of a split model all of them, first to last.
         parameter_bytes: of all tensors.
+        step_bytes: of what one token is multiplied by: of the embedding nothing unless it is the
+            output too, of experts as many as are used.
         file_size: bytes of all parts.
     """
 
@@ -63,6 +66,7 @@ class ModelHeader:
     chat_template: str | None
     parts: tuple[Path, ...]
     parameter_bytes: int
+    step_bytes: int
     file_size: int
 
 
@@ -102,6 +106,7 @@ def _header(first: Container, later: Sequence[Container]) -> ModelHeader:
         chat_template=_chat_template(facts),
         parts=tuple(part.path for part in (first, *later)),
         parameter_bytes=sum(tensor.size for tensor in tensors.values()),
+        step_bytes=_step_bytes(facts, shape.layers, tensors),
         file_size=sum(part.size for part in (first, *later)),
     )
 
@@ -163,12 +168,27 @@ def quantization_label(facts: Facts, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _has_float_matrices(tensors: Mapping[str, Tensor]) -> bool:
-    # Rows are looked up in the embedding, not multiplied by it, unless it is the output too.
-    looked_up = {"token_embd.weight"} if "output.weight" in tensors else set()
+    looked_up = _looked_up(tensors)
     return any(
         tensor.format in _FLOATS and len(tensor.shape) > 1 and name not in looked_up
         for name, tensor in tensors.items()
     )
+
+
+def _step_bytes(facts: Facts, layers: int, tensors: Mapping[str, Tensor]) -> int:
+    looked_up = _looked_up(tensors)
+    experts = facts.count("expert_count", default=0)
+    used = max(facts.per_layer("expert_used_count", layers, (0,)))
+    return sum(
+        tensor.size * used // experts if experts and _EXPERTS in name else tensor.size
+        for name, tensor in tensors.items()
+        if name not in looked_up
+    )
+
+
+def _looked_up(tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    """Rows are looked up in the embedding, not multiplied by it, unless it is the output too."""
+    return frozenset({"token_embd.weight"} if "output.weight" in tensors else ())
 
 
 def _name(facts: Facts) -> str:

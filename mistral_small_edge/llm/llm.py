@@ -49,6 +49,7 @@ from mistral_small_edge.llm.setup import (
     plan_memory,
 )
 from mistral_small_edge.llm.stream import Stream
+from mistral_small_edge.memory import step_bytes
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
 from mistral_small_edge.store.source import HUB_PREFIX
@@ -62,9 +63,10 @@ if TYPE_CHECKING:
     from mistral_small_edge.engine.calibration import Calibration
     from mistral_small_edge.images import Detail
     from mistral_small_edge.images.sources import PictureSource
+    from mistral_small_edge.llama.bare_loop import BareTimes
     from mistral_small_edge.llama.constraint import LlamaConstraint
     from mistral_small_edge.llama.projector import Projector
-    from mistral_small_edge.memory import MemoryPlan
+    from mistral_small_edge.memory import MemoryPlan, StepBytes
 
     Offered = Tool | Callable[..., object]
 
@@ -80,6 +82,7 @@ class LLM:
         context_length: tokens one conversation can hold, answer included.
         default_sampling: what the model's publisher recommends.
         memory: what was planned for it.
+        step_bytes: what writing a token reads.
         sees: whether it takes pictures.
         flash_attention, kv_type, threads: how it computes, where that was left open.
         fingerprint: equal where the same seed and prompt give the same answer.
@@ -104,6 +107,7 @@ class LLM:
         self.name = name
         self.sees = projector is not None
         self.memory = memory
+        self.step_bytes = step_bytes
         self.fingerprint = fingerprint
         self.calibration = calibration
         self.context_length = options.context_length
@@ -252,19 +256,29 @@ class LLM:
         """
         return self._prompt(request).tokens
 
-    def time_bare_loop(self, request: ChatRequest, tokens: int) -> float:
-        """The benchmark's yardstick: seconds for `tokens` - 1 decode steps without an engine.
+    def time_bare_loop(
+        self, request: ChatRequest | TextRequest, tokens: int, *, threads: int | None = None
+    ) -> BareTimes:
+        """The benchmark's yardstick: the prompt and `tokens` - 1 decode steps without an engine.
 
         Same weights, same thread: with a thread of its own it would bring a second pool of compute
         threads, and both would be slow for having more of them than cores.
+
+        Args:
+            threads: compute threads; None takes as many as the engine has.
 
         Raises:
             What `stream` raises.
         """
         prompt, params = self.prompt_tokens(request), request.sampling or self.default_sampling
-        options = replace(self._options, max_sequences=1)
+        options = replace(
+            self._options,
+            max_sequences=1,
+            context_length=len(prompt) + tokens,  # a second one of the full length may not fit
+            threads=threads or self.threads,
+        )
 
-        def run() -> float:
+        def run() -> BareTimes:
             with closing(BareLoop(self._model, options)) as bare:
                 return bare.run(prompt, params, tokens)
 

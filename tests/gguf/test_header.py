@@ -14,10 +14,12 @@ from mistral_small_edge.gguf import read_header
 from tests.gguf.edits import (
     U32,
     Edit,
+    all_of,
     array,
     field,
     refusal,
     sentencepiece,
+    with_format,
     without,
     without_tensor,
 )
@@ -40,6 +42,20 @@ def test_facts_of_a_tiny_model(tmp_path: Path) -> None:
     assert header.file_size == path.stat().st_size
     matrices = 2 * header.vocab_size * 96 + 2 * (2 * 96 * 96 + 2 * 48 * 96 + 3 * 128 * 96)
     assert header.parameter_bytes == 2 * matrices + 4 * 5 * 96
+    assert header.step_bytes == header.parameter_bytes - 2 * header.vocab_size * 96
+
+
+def test_a_step_reads_the_embedding_only_as_output_and_experts_only_as_used(tmp_path: Path) -> None:
+    whole = read_header(write_tiny_model(tmp_path / "a.gguf"))
+    tied = read_header(write_tiny_model(tmp_path / "b.gguf", edit=without_tensor("output.weight")))
+    assert tied.step_bytes == tied.parameter_bytes == whole.step_bytes
+    mixture = all_of(
+        with_format("blk.0.ffn_up_exps.weight", GGMLQuantizationType.F32),
+        field("qwen2moe.expert_count", 4, U32),
+        field("qwen2moe.expert_used_count", 1, U32),
+    )
+    path = write_tiny_model(tmp_path / "c.gguf", architecture="qwen2moe", edit=mixture)
+    assert read_header(path).step_bytes == whole.step_bytes + 32 * 4 // 4
 
 
 def test_the_same_arguments_write_the_same_bytes(tmp_path: Path) -> None:
