@@ -59,6 +59,11 @@ class ModelOptions:
         return FLOAT_ROWS if self.float_matrices else PLAIN_ROWS
 
     @property
+    def uses_gpu(self) -> bool:
+        """Whether any layer is computed elsewhere than by threads of ours."""
+        return _gpu_layers(self.gpu_layers) != 0
+
+    @property
     def batch_rows(self) -> int:
         """The most rows the engine puts into one batch."""
         smallest_chunk = 2 * self.row_classes.min_prefill_rows

@@ -6,19 +6,24 @@ The only place that knows llama_batch and llama.cpp's sequence ids (which are ou
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
+from mistral_small_edge.engine.backend import LOGITS_ROWS
 from mistral_small_edge.errors import DecodeFailed, NoProjector
 from mistral_small_edge.llama.sampler import LlamaSampler, logits_at, score_row
 from mistral_small_edge.llama.team import TeamSize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mistral_small_edge.engine.backend import Batch, Chunk, Constraint, RowClasses, Sampled
+    from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.images import Image
     from mistral_small_edge.llama.model import Model, ModelOptions
     from mistral_small_edge.llama.projector import Projector
@@ -50,12 +55,16 @@ class LlamaRunner:
         self.threads = options.threads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()
+        self._teams: _Teams | None = None
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         """Compute a batch; the first logits row of each chunk that samples."""
         rows = self._batch.fill(batch)
         self._copied.clear()  # llama.cpp moves what was copied before it computes
-        code = lib.llama_decode(self._context, self._batch.struct)
+        if self._teams is None:
+            code = lib.llama_decode(self._context, self._batch.struct)
+        else:
+            code = self._teams.time(self._batch.struct.n_tokens, self._decode)
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
         for chunk in batch:
@@ -135,6 +144,24 @@ class LlamaRunner:
     ) -> LlamaSampler:
         """A sampler reading this model's logits."""
         return LlamaSampler(self._context, self._vocab_size, params, prompt, constraint)
+
+
+class _Teams:
+    """One size for answers and another for prompts: what slows the one may not slow the other."""
+
+    def __init__(self, most: int, costs: StepCosts) -> None:
+        self._costs = costs
+        self._answers = TeamSize(most)
+        self._prompts = TeamSize(most, settle=3, trial=2)
+
+    def time(self, rows: int, decode: Callable[[int], int]) -> int:
+        answer = rows <= LOGITS_ROWS
+        team = self._answers if answer else self._prompts
+        begun = time.perf_counter()
+        code = decode(team.size)
+        seconds = time.perf_counter() - begun
+        team.measured(seconds / (self._costs.of(rows) if answer else rows))
+        return code
 
 
 class _Batch:

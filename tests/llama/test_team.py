@@ -1,0 +1,89 @@
+"""The number of threads follows what the machine gives, and costs little where it gives all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import mode
+
+import pytest
+
+from mistral_small_edge.llama.team import TeamSize
+
+
+@dataclass
+class Machine:
+    """Cores of which some are taken; a team that needs one of those waits for it at every step."""
+
+    cores: int
+    taken: int = 0
+    now: float = 0.0
+    sizes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.team = TeamSize(self.cores, clock=lambda: self.now)
+
+    def step(self) -> float:
+        size = self.team.size
+        seconds = 0.01 * (0.25 + 0.75 / size)
+        if size > self.cores - self.taken:
+            seconds *= 4
+        self.now += seconds
+        self.sizes.append(size)
+        self.team.measured(seconds)
+        return seconds
+
+    def run(self, seconds: float) -> float:
+        """Steps that were made, by steps that the best team would have made."""
+        end, begun, steps = self.now + seconds, self.now, 0
+        while self.now < end:
+            self.step()
+            steps += 1
+        best = 0.01 * (0.25 + 0.75 / max(1, self.cores - self.taken))
+        return steps * best / (self.now - begun)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 8])
+def test_an_idle_machine_is_used_whole(cores: int) -> None:
+    machine = Machine(cores)
+    machine.run(5)
+    assert machine.run(60) > 0.98
+    assert machine.team.size == cores
+
+
+@pytest.mark.parametrize(("cores", "taken"), [(2, 1), (4, 1), (4, 2), (8, 3)])
+def test_a_neighbour_that_comes_is_made_room_for(cores: int, taken: int) -> None:
+    machine = Machine(cores)
+    machine.run(30)
+    machine.taken = taken
+    machine.run(3)
+    assert machine.run(60) > 0.93
+    assert mode(machine.sizes[-200:]) == cores - taken
+
+
+@pytest.mark.parametrize("cores", [2, 4])
+def test_a_neighbour_that_was_there_first_is_found_out(cores: int) -> None:
+    machine = Machine(cores, taken=1)
+    machine.run(3)
+    assert machine.run(60) > 0.93
+
+
+def test_a_neighbour_that_leaves_gives_its_core_back() -> None:
+    machine = Machine(4, taken=2)
+    machine.run(100)
+    machine.taken = 0
+    machine.run(61)
+    assert machine.run(30) > 0.97
+
+
+def test_one_thread_is_never_changed() -> None:
+    machine = Machine(1)
+    machine.run(10)
+    assert set(machine.sizes) == {1}
+
+
+def test_a_team_changes_between_its_trials_only() -> None:
+    machine = Machine(2, taken=1)
+    machine.run(20)
+    changes = sum(before != after for before, after in pairwise(machine.sizes))
+    assert changes < 20
