@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Speculation = Literal["auto", "off"]
 KVType = Literal["f16", "q8_0", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
+Repack = Literal["auto", "on", "off"]
 
 DEFAULT_MODEL = "mistral-small-3.2"
 DEFAULT_CONTEXT_LENGTH = 8192  # tokens; a model trained on fewer gets its own number
@@ -38,6 +39,8 @@ class EngineConfig:
         gpu_layers: layers given to an accelerator; None means all on Apple Metal, 0 elsewhere.
         kv_type: number format of the KV cache.
         flash_attention: `auto` is off where memory allows, for exactness, on otherwise.
+        repack: lay weights out anew for the processor's own kernels; `auto` tries once what is faster
+            for two tokens read and one written. In memory they then stand beside the file's.
         mlock: pin the weights in memory.
         force: load even if the plan says that memory will not do.
         vision: see pictures, if the model's projector is here.
@@ -55,6 +58,7 @@ class EngineConfig:
     gpu_layers: int | None = None
     kv_type: KVType = "f16"
     flash_attention: FlashAttention = "auto"
+    repack: Repack = "auto"
     mlock: bool = False
     speculation: Speculation = "auto"
     force: bool = False
@@ -76,6 +80,7 @@ class EngineConfig:
         if self.projector is not None and not self.vision:
             raise InvalidRequest("a projector is named and vision is off", "projector")
         _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
+        _one_of("repack", self.repack, get_args(Repack))
         _one_of("speculation", self.speculation, get_args(Speculation))
 
 

@@ -59,6 +59,7 @@ def bench(
             "tells what this program costs only if it is off.",
         ),
     ] = _SPECULATION,
+    repack: options.Repacking = _DEFAULTS.repack,
     mlock: options.Mlock = _DEFAULTS.mlock,
     force: options.Force = _DEFAULTS.force,
     as_json: Annotated[
@@ -82,6 +83,7 @@ def bench(
         kv_type=kv_type,
         flash_attention=flash_attention,
         speculation=speculation,
+        repack=repack,
         mlock=mlock,
         force=force,
     )

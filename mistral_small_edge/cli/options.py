@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_small_edge.config import FlashAttention, KVType, Speculation
+from mistral_small_edge.config import FlashAttention, KVType, Repack, Speculation
 from mistral_small_edge.images import Detail
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ Speculate = Annotated[
     typer.Option(
         "--speculation",
         help="auto guesses ahead what an answer repeats, where that is faster; the answer stays the same.",
+    ),
+]
+Repacking = Annotated[
+    Repack,
+    typer.Option(
+        "--repack",
+        help="Lay weights out anew for this processor's kernels: faster writing, on some slower "
+        "reading. auto tries it once.",
     ),
 ]
 Mlock = Annotated[bool, typer.Option("--mlock", help="Pin the weights in memory.")]

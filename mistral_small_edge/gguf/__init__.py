@@ -5,7 +5,15 @@ facts that the rest of the program asks for, and `projector.py` all three of the
 model that looks at pictures.
 """
 
+from mistral_small_edge.gguf.first_layer import write_first_layer
 from mistral_small_edge.gguf.header import ModelHeader, read_header
 from mistral_small_edge.gguf.projector import ProjectorHeader, read_projector, read_row_break
 
-__all__ = ["ModelHeader", "ProjectorHeader", "read_header", "read_projector", "read_row_break"]
+__all__ = [
+    "ModelHeader",
+    "ProjectorHeader",
+    "read_header",
+    "read_projector",
+    "read_row_break",
+    "write_first_layer",
+]

@@ -128,6 +128,15 @@ class Container:
         field = self.fields[key]
         return self._data[field.at : field.at + field.count]
 
+    def stored(self, name: str) -> memoryview:
+        """A tensor's bytes, until the container is closed."""
+        at = _padded(self._at, self._alignment())
+        for other, tensor in self.tensors.items():
+            if other == name:
+                return memoryview(self._data)[at : at + tensor.size]
+            at += _padded(tensor.size, self._alignment())
+        raise KeyError(name)
+
     def texts(self, key: str) -> list[bytes]:
         """The elements of an array of strings."""
         field, data, unpack = self.fields[key], self._data, _U64.unpack_from

@@ -38,7 +38,7 @@ class ModelOptions:
 
     `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
     `gpu_layers` None means what the platform does best; `float_matrices` says that some of the
-    file's are not quantized.
+    file's are not quantized; `repack` lays weights out anew for this processor's kernels.
     """
 
     context_length: int
@@ -50,6 +50,7 @@ class ModelOptions:
     flash_attention: bool
     mlock: bool
     float_matrices: bool = False
+    repack: bool = True
 
     @property
     def row_classes(self) -> RowClasses:
@@ -157,6 +158,7 @@ def _load_weights(
     params = lib.llama_model_default_params()
     params.n_gpu_layers = _gpu_layers(options.gpu_layers)
     params.load_mode = lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mlock else lib.LLAMA_LOAD_MODE_MMAP
+    params.use_extra_bufts = options.repack
     params.progress_callback = progress
     weights = lib.llama_model_load_from_file(os.fsencode(path), params)
     if raised:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from mistral_small_edge import places
 from mistral_small_edge.engine.calibration import Calibration, Repeats, StepCosts
 from mistral_small_edge.file_cache import FileCache, Kind, Label
+from mistral_small_edge.gguf import write_first_layer
+from mistral_small_edge.llama.packing import USUAL, Packing, try_packing
 from mistral_small_edge.llama.trial import try_costs, try_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mistral_small_edge.gguf import ModelHeader
     from mistral_small_edge.host import Host
     from mistral_small_edge.llama.model import ModelOptions
     from mistral_small_edge.llama.runner import LlamaRunner
@@ -23,6 +28,7 @@ logger = logging.getLogger("mistral_small_edge.llm")
 
 _FILES = Kind(".machine", 1_000_000)  # one has some hundred bytes
 _VERSION = 1  # of what is tried
+_WORTH_TRYING = 1_000_000_000  # bytes of weights
 
 
 class Finding(Protocol):
@@ -61,6 +67,34 @@ def calibration(
         remembered(StepCosts, model, lambda: try_costs(runner, on_trial)),
         remembered(Repeats, (*model, *lanes), lambda: try_repeats(runner, on_trial)),
     )
+
+
+def packing(
+    header: ModelHeader,
+    mark: str,
+    host: Host,
+    options: ModelOptions,
+    on_trial: Callable[[float], None] | None = None,
+) -> Packing:
+    """How weights are best laid out in memory; tried only where they are many.
+
+    Args:
+        as for `calibration`.
+    """
+    if options.uses_gpu or header.parameter_bytes < _WORTH_TRYING:
+        return USUAL
+
+    def try_it() -> Packing:
+        with TemporaryDirectory() as folder:
+            layer = Path(folder) / "layer.gguf"
+            try:
+                if write_first_layer(header.parts[0], layer):
+                    return try_packing(layer, options, on_trial)
+            except OSError as error:  # there is no room for it
+                logger.warning("how weights are best laid out was not tried: %s", error)
+        return USUAL
+
+    return remembered(Packing, (mark, host.processor, options.threads), try_it)
 
 
 def remembered(kind: type[T], circumstances: tuple[object, ...], try_it: Callable[[], T]) -> T:

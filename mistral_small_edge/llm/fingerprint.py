@@ -19,7 +19,7 @@ _HEAD = 1 << 20  # bytes of each file: its metadata, and the first tensors
 def fingerprint(parts: Sequence[Path], options: ModelOptions) -> str:
     """`fp_` and twelve digits: the files, the build, the kind of processor, how it is computed."""
     digest = _of_files(parts)
-    computed = (options.kv_type, options.flash_attention, options.gpu_layers)
+    computed = (options.kv_type, options.flash_attention, options.gpu_layers, options.repack)
     digest.update(repr((_build(), computed)).encode())
     return f"fp_{digest.hexdigest()[:12]}"
 

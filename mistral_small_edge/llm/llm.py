@@ -43,6 +43,7 @@ from mistral_small_edge.llm.recorded import Recorded
 from mistral_small_edge.llm.setup import (
     choose_dialect,
     choose_options,
+    choose_packing,
     choose_projector,
     new_projector,
     open_store,
@@ -156,13 +157,14 @@ class LLM:
         options = choose_options(header, host, config)
         sight = choose_projector(model, header, config)
         memory = plan_memory(header, host, options, sight, force=config.force)
+        parts = (*file.parts, sight.path) if sight else file.parts
+        options = choose_packing(header, parts, host, options, config, on_trial)
         loaded = load_model(file.path, options, on_progress)
         try:
             tokenizer = LlamaTokenizer(loaded)
             dialect = choose_dialect(file.path, header.chat_template, tokenizer)
             sampling = file.sampling or SamplingParams()
             projector = new_projector(sight, loaded, options, config) if sight else None
-            parts = (*file.parts, sight.path) if sight else file.parts
             mark = fingerprint(parts, options)
             runner = LlamaRunner(loaded, options, projector)
             known = calibration(runner, mark, host, options, on_trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
@@ -14,7 +15,8 @@ from mistral_small_edge.host import Host, available_memory, choose_threads
 from mistral_small_edge.llama.model import ModelOptions
 from mistral_small_edge.llama.projector import Projector, ProjectorOptions
 from mistral_small_edge.llama.vector_cache import VectorCache
-from mistral_small_edge.llm.fingerprint import fingerprint_of_sight
+from mistral_small_edge.llm.calibrations import packing
+from mistral_small_edge.llm.fingerprint import fingerprint, fingerprint_of_sight
 from mistral_small_edge.memory import (
     MemoryPlan,
     check,
@@ -25,6 +27,7 @@ from mistral_small_edge.memory import (
 from mistral_small_edge.store.catalog import resolve_projector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
@@ -86,6 +89,21 @@ def choose_projector(
             f"{header.name} reads {header.embedding_length}",
         )
     return found
+
+
+def choose_packing(
+    header: ModelHeader,
+    parts: Sequence[Path],
+    host: Host,
+    options: ModelOptions,
+    config: EngineConfig,
+    on_trial: Callable[[float], None] | None,
+) -> ModelOptions:
+    """The options with weights laid out as was asked, or as is best."""
+    if config.repack != "auto":
+        return replace(options, repack=config.repack == "on")
+    found = packing(header, fingerprint(parts, options), host, options, on_trial)
+    return replace(options, repack=found.repack)
 
 
 def open_store(
