@@ -56,7 +56,7 @@ _Command = _Add | _Abort | _Call | _Stop
 
 
 class OutputStream:
-    """One request's outputs, to be read by one thread.
+    """One request's outputs, to be read by one thread: one by one, waiting, or all that are there.
 
     Any thread may close it; early, that aborts the request and ends the reading.
     """
@@ -66,10 +66,45 @@ class OutputStream:
         self._request = request
         self._outputs: SimpleQueue[Output | None] = SimpleQueue()  # None: closed
         self._ended = False
+        self._listener: Callable[[], None] = _nobody
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been read, or it was closed."""
+        return self._ended
 
     def put(self, output: Output) -> None:
         """Called by the worker's thread."""
         self._outputs.put(output)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when there is something to take: now, and by the worker's thread."""
+        self._listener = listener
+        listener()
+
+    def notify(self) -> None:
+        """Called by the worker's thread after some puts."""
+        self._listener()
+
+    def take(self) -> list[Output]:
+        """What is there, without waiting for more; nothing if it has ended.
+
+        Raises:
+            What `next` raises, but not before all else was taken.
+        """
+        taken: list[Output] = []
+        while not self._ended and not self._outputs.empty():
+            output = self._outputs.get()
+            self._ended = output is None or isinstance(output, Finished | Failed)
+            if isinstance(output, Failed):
+                if not taken:
+                    raise output.error
+                self._ended = False
+                self._outputs.put(output)
+                break
+            if output is not None:
+                taken.append(output)
+        return taken
 
     def __iter__(self) -> Iterator[Output]:
         return self
@@ -206,11 +241,15 @@ class Worker:
         return self._inbox.get()
 
     def _dispatch(self, outputs: list[tuple[int, Output]]) -> None:
+        told: dict[int, OutputStream] = {}
         for request, output in outputs:
             with self._lock:
                 ended = isinstance(output, Finished | Failed)
                 stream = self._streams.pop(request) if ended else self._streams[request]
             stream.put(output)
+            told[request] = stream
+        for stream in told.values():
+            stream.notify()
 
     def _shut(self, reason: EngineStopped) -> None:
         with self._lock:
@@ -219,8 +258,13 @@ class Worker:
             calls = [call for call in self._calls if not call.done()]
         for stream in streams.values():
             stream.put(Failed(reason))
+            stream.notify()
         for call in calls:
             call.set_exception(reason)
+
+
+def _nobody() -> None:
+    """Listens to a stream that is read by waiting."""
 
 
 def _settle(result: Future[T], function: Callable[[], T]) -> None:

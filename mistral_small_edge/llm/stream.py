@@ -59,6 +59,30 @@ class Stream:
             self._ready.extend(self._deltas(next(self._outputs)))
         return self._ready.popleft()
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been read, or it was closed."""
+        return not self._ready and self._outputs.ended
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when there is something to take: now, and by the engine's thread.
+
+        It is to return at once.
+        """
+        self._outputs.listen(listener)
+
+    def take(self) -> list[Delta]:
+        """What is there, without waiting for more.
+
+        Raises:
+            What reading raises, but not before all else was taken.
+        """
+        taken = [*self._ready]
+        self._ready.clear()
+        for output in self._outputs.take():
+            taken.extend(self._deltas(output))
+        return taken
+
     def close(self) -> None:
         """Give up the rest of the answer; takes effect within one batch. Idempotent."""
         self._outputs.close()

@@ -1,17 +1,17 @@
-"""From threads to the event loop: several blocking streams as one asynchronous one.
+"""From the engine's thread to the event loop: several streams as one asynchronous one.
 
-Each stream is read by a thread of its own, as reading it blocks. Closing the bridge closes the
-streams, which ends those threads.
+No thread reads them: the engine's own says when there is something, once for all that a step gave,
+and the loop takes what is there. Closing the bridge closes the streams.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from mistral_small_edge.chat.deltas import Delta
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 class DeltaStream(Protocol):
     """An answer on its way; `LLM.stream` gives one."""
 
-    def __iter__(self) -> Iterator[Delta]: ...
+    @property
+    def ended(self) -> bool: ...
+
+    def listen(self, listener: Callable[[], None]) -> None: ...
+
+    def take(self) -> list[Delta]: ...
 
     def close(self) -> None: ...
 
@@ -33,21 +38,23 @@ class Bridge:
     def __init__(self, streams: Sequence[DeltaStream]) -> None:
         self._streams = streams
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue()
-        for index in range(len(streams)):
-            name = f"answer-{index}"
-            threading.Thread(target=self._read, args=(index,), name=name, daemon=True).start()
+        self._something = asyncio.Event()
+        self._told = False  # and the loop has not looked yet
+        for stream in streams:
+            stream.listen(self._tell)
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Delta]]:
-        running = len(self._streams)
+        running = dict(enumerate(self._streams))
         while running:
-            index, item = await self._queue.get()
-            if item is None:
-                running -= 1
-            elif isinstance(item, Exception):
-                raise item
-            else:
-                yield index, item
+            await self._something.wait()
+            self._something.clear()
+            self._told = False  # before looking: what comes from now on is told again
+            for index, stream in list(running.items()):
+                while deltas := stream.take():
+                    for delta in deltas:
+                        yield index, delta
+                if stream.ended:
+                    del running[index]
 
     def close(self) -> None:
         """Give up what is not finished; takes effect within one batch. Idempotent."""
@@ -60,14 +67,9 @@ class Bridge:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self, index: int) -> None:
-        try:
-            for delta in self._streams[index]:
-                self._put(index, delta)
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
-            self._put(index, error)
-        self._put(index, None)
-
-    def _put(self, index: int, item: Delta | Exception | None) -> None:
-        if not self._loop.is_closed():  # else nobody reads any more
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, (index, item))
+    def _tell(self) -> None:
+        """Called by the engine's thread: hand over, and be back at once."""
+        if not self._told:
+            self._told = True
+            with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+                self._loop.call_soon_threadsafe(self._something.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from mistral_small_edge.config import ServerConfig
+
+# The engine's thread must not wait longer than that for the interpreter when a step is computed and
+# the event loop has answers to send; Python's own 5 ms are half a step of a small model.
+_SWITCH_SECONDS = 0.0005
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -46,6 +51,7 @@ def new_server(app: FastAPI, config: ServerConfig) -> uvicorn.Server:
 
     It serves until a signal says to stop; running answers have `config.grace` seconds then.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     settings = uvicorn.Config(
         app,
         log_config=None,

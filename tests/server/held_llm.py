@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from mistral_small_edge.chat.deltas import Delta
     from mistral_small_edge.chat.messages import ChatRequest
@@ -48,18 +47,29 @@ class HeldStream:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._gate = threading.Event()
+        self._listener: Callable[[], None] | None = None
+        self._open = False
 
     def go(self) -> None:
         """Open the gate."""
-        self._gate.set()
+        self._open = True
+        if self._listener is not None:
+            self._stream.listen(self._listener)
 
-    def __iter__(self) -> Iterator[Delta]:
-        return self
+    @property
+    def ended(self) -> bool:
+        """Whether all was read."""
+        return self._stream.ended
 
-    def __next__(self) -> Delta:
-        self._gate.wait()
-        return next(self._stream)
+    def listen(self, listener: Callable[[], None]) -> None:
+        """As a stream does, once the gate is open."""
+        self._listener = listener
+        if self._open:
+            self._stream.listen(listener)
+
+    def take(self) -> list[Delta]:
+        """Nothing before the gate is open."""
+        return self._stream.take() if self._open else []
 
     def close(self) -> None:
         """Give up the answer."""
