@@ -14,6 +14,7 @@ from llama_cpp import llama_cpp as lib
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS
 from mistral_small_edge.errors import DecodeFailed, NoProjector
+from mistral_small_edge.llama import short_calls
 from mistral_small_edge.llama.sampler import LlamaSampler, logits_at, score_row
 from mistral_small_edge.llama.team import TeamSize
 
@@ -137,7 +138,7 @@ class LlamaRunner:
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after."""
-        lib.llama_memory_seq_rm(self._memory, slot, length, -1)
+        short_calls.memory_seq_rm(self._memory, slot, length, -1)
 
     def new_sampler(
         self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None

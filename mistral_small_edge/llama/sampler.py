@@ -19,6 +19,7 @@ import numpy as np
 from llama_cpp import llama_cpp as lib
 
 from mistral_small_edge.engine.backend import Sampled, TokenScore
+from mistral_small_edge.llama import short_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ class LlamaSampler:
             self._chain = None
 
     def _draw(self, row: int) -> int:
-        token: int = lib.llama_sampler_sample(self._chain, self._context, row)
+        token: int = short_calls.sampler_sample(self._chain, self._context, row)
         return token
 
     def _draw_from(self, row: int, allowed: bytes) -> int:
@@ -83,7 +84,7 @@ class LlamaSampler:
             token = int(ids[0])
         else:
             token = self._choose(ids, logits_at(self._context, row, self._vocab_size)[ids])
-        lib.llama_sampler_accept(self._chain, token)
+        short_calls.sampler_accept(self._chain, token)
         return token
 
     def _choose(self, ids: NDArray[np.intp], logits: NDArray[np.float32]) -> int:
@@ -96,7 +97,7 @@ class LlamaSampler:
             selected=-1,
             sorted=False,
         )
-        lib.llama_sampler_apply(self._chain, ctypes.byref(array))
+        short_calls.sampler_apply(self._chain, ctypes.byref(array))
         return int(array.data[array.selected].id)
 
     def _with_scores(self, token: int, row: int) -> Sampled:
@@ -112,7 +113,7 @@ def score_row(context: Any, row: int, vocab_size: int, token: int, top: int) -> 
 
 def logits_at(context: Any, row: int, vocab_size: int) -> NDArray[np.float32]:
     """llama.cpp's own logits at `row` of the last batch, (vocabulary,), until the next one."""
-    pointer = lib.llama_get_logits_ith(context, row)
+    pointer = short_calls.get_logits_ith(context, row)
     return np.ctypeslib.as_array(pointer, shape=(vocab_size,))
 
 
