@@ -234,7 +234,8 @@ class Scheduler:
             sample=end == len(sequence.tokens),
             score=score,
             vectors=picture and _slice(sequence.vectors, start - picture.start, end - start),
-            padding=0 if score else self._padding(start, end),
+            # Only what must repeat pays for it.
+            padding=self._padding(start, end) if sequence.params.repeatable and not score else 0,
         )
 
     def _prefill_size(self, remaining: int) -> int:
