@@ -97,7 +97,7 @@ class Drafter:
         """
         self._balance = min(self._balance + _SHARE, _MOST_SAVED)
         most = min(room, MAX_DRAFT)
-        if most <= 0:
+        if most <= 0 or self.costs.of(2) - 1 > self._balance:
             return ()
         guess, self._forced = forced[:most], bool(forced)
         if not forced:
