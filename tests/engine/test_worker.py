@@ -13,7 +13,7 @@ from mistral_small_edge.engine.outputs import Finished, PromptProgress, TextOutp
 from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import OutputStream, Worker
-from mistral_small_edge.errors import EngineStopped, InvalidRequest
+from mistral_small_edge.errors import DecodeFailed, EngineStopped, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.fakes import END, FakeRunner, FakeTokenizer, answer
 
@@ -50,6 +50,38 @@ def test_two_hundred_requests_from_many_threads_each_get_their_own_answer(worker
     with ThreadPoolExecutor(16) as pool:
         texts = list(pool.map(ask, prompts, timeout=PATIENCE))
     assert texts == [bytes(t for t in answer(p, 30) if t != END).decode() for p in prompts]
+
+
+def test_a_listener_is_told_and_takes_what_is_there(worker: Worker) -> None:
+    stream = worker.submit(Prompt((1, 2)), SamplingParams(max_tokens=30))
+    told = threading.Semaphore(0)
+    stream.listen(told.release)
+    text = ""
+    while not stream.ended:
+        assert told.acquire(timeout=PATIENCE)
+        while outputs := stream.take():
+            text += "".join(out.text for out in outputs if isinstance(out, TextOutput))
+    assert text == bytes(t for t in answer((1, 2), 30) if t != END).decode()
+    assert stream.take() == []
+
+
+def test_an_error_is_taken_behind_all_else(worker: Worker, runner: FakeRunner) -> None:
+    runner.fail_on = lambda batch: batch[0].start > 2
+    stream = worker.submit(Prompt((1, 2)), SamplingParams(max_tokens=30, ignore_eos=True))
+    told = threading.Semaphore(0)
+    stream.listen(told.release)
+    taken: list[object] = []
+
+    def take_all() -> None:
+        while not stream.ended:
+            assert told.acquire(timeout=PATIENCE)
+            while outputs := stream.take():
+                taken.extend(outputs)
+
+    with pytest.raises(DecodeFailed):
+        take_all()
+    assert any(isinstance(output, TextOutput) for output in taken)
+    assert stream.ended
 
 
 def test_closing_one_stream_leaves_the_others_alone(worker: Worker, runner: FakeRunner) -> None:
