@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_small_edge.chat.deltas import ChatResponse
-    from mistral_small_edge.chat.messages import Message
+    from mistral_small_edge.chat.messages import ChatRequest, Message
+    from mistral_small_edge.llm import LLM
 
 _DEFAULTS = EngineConfig()
 
@@ -77,8 +78,8 @@ def ask(
     from mistral_small_edge.chat.messages import ChatRequest
 
     shapes.refuse_shared_stdin(prompt, schema, tools, *(image or ()))
-    wanted = shapes.response_format(schema, choice)
-    offered, chosen_tool = shapes.tools(tools, tool_choice)
+    shaped = shapes.response_format(schema, choice)
+    offered = shapes.tools(tools, tool_choice)
     shown = pictures.Looks(image_detail, image_as_stored, context).open(image or ())
     asked = _question(prompt, elsewhere=(schema, tools, *(image or ())))
     prompts = places.prompts if system is not None else None  # others are rarely asked twice
@@ -101,22 +102,20 @@ def ask(
     request = ChatRequest(
         _conversation(system, asked, shown),
         sampling.over(SamplingParams()),  # a bad value is not worth a minute of loading
-        offered,
-        chosen_tool,
-        response_format=wanted,
+        *offered,
+        response_format=shaped,
     )
     shapes.check(request)
     with load(model, config, verbose) as llm:
         pictures.tell_memory(shown, llm.memory.vision)
         request = replace(request, sampling=sampling.over(llm.default_sampling))
-        response = show(llm.stream(request), write=not as_json)
-    _tell(response, llm.name if as_json else None, stats=stats)
+        _answer(llm, request, as_json=as_json, stats=stats)
 
 
-def _tell(response: ChatResponse, model: str | None, *, stats: bool) -> None:
-    """What was asked for besides the text: the whole response of `model`, and statistics."""
-    if model is not None:
-        console.write_json(response_object(response, model))
+def _answer(llm: LLM, request: ChatRequest, *, as_json: bool, stats: bool) -> None:
+    response = show(llm.stream(request), write=not as_json)
+    if as_json:
+        console.write_json(response_object(response, llm.name))
     if stats:
         console.note(statistics(response))
 
