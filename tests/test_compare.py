@@ -19,7 +19,7 @@ from scripts import compare as script
 from scripts.beside import contenders, prompts, report
 from scripts.beside.building import Build, built_llama_server, need, steps
 from scripts.beside.client import Client
-from scripts.beside.errors import CompareFailed
+from scripts.beside.errors import AnswerTooShort, CompareFailed
 from scripts.beside.figures import Figure, Outcome, Sample, rows
 from scripts.beside.memory import memory_of
 from scripts.beside.neighbours import Neighbours, wait_for_quiet
@@ -155,6 +155,20 @@ def test_turns_alternate_and_the_guesser_joins_where_it_should() -> None:
     assert order["copying", 0] == ["one", "two", "three"] == order["copying", 1][::-1]
     assert len(waits) == len(found) == 2 * (2 + 3 + 2)
     assert notes[:3] == ["starting one", "starting two", "single, round 1 of 2"]
+
+
+def test_a_round_with_too_short_an_answer_is_left_out() -> None:
+    def run(server: Server, number: int) -> Outcome:
+        if number == 1 and server.client.name == "two":
+            raise AnswerTooShort("two had nothing to say")
+        return Outcome(values={"decode": 1.0})
+
+    notes: list[str] = []
+    pair = [fake("one"), fake("two")]
+    workload = Asked("terse", (RATE,), run)
+    found = list(compare([workload], pair, [], 3, notes.append, lambda: None))
+    assert [sample.round for sample in found] == [0, 0, 2, 2]
+    assert "terse, round 2 is left out: two had nothing to say" in notes
 
 
 def test_prompts_of_other_lengths_are_not_compared() -> None:

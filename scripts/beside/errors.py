@@ -9,3 +9,7 @@ class CompareFailed(Exception):
     def __init__(self, sentence: str, log: str = "") -> None:
         super().__init__(sentence)
         self.log = log
+
+
+class AnswerTooShort(CompareFailed):
+    """A model had little to say: that round tells nothing, and others may."""

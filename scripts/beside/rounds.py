@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from scripts.beside import prompts
-from scripts.beside.errors import CompareFailed
+from scripts.beside.errors import AnswerTooShort, CompareFailed
 from scripts.beside.figures import Sample
 from scripts.beside.neighbours import Neighbours
 from scripts.beside.servers import running
@@ -86,11 +86,15 @@ def _rounds(
         note(f"{name}, round {number + 1} of {rounds}")
         order = list(turns) if number % 2 == 0 else list(turns)[::-1]
         samples = []
-        for place, contender in enumerate(order):
-            wait()
-            neighbours = Neighbours()
-            outcome = turns[contender](number)
-            samples.append(Sample(name, number, contender, place, neighbours.busy(), outcome))
+        try:
+            for place, contender in enumerate(order):
+                wait()
+                neighbours = Neighbours()
+                outcome = turns[contender](number)
+                samples.append(Sample(name, number, contender, place, neighbours.busy(), outcome))
+        except AnswerTooShort as failure:
+            note(f"{name}, round {number + 1} is left out: {failure}")
+            continue
         _check_alike(name, {sample.contender: sample.outcome for sample in samples})
         yield from samples
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from scripts.beside import prompts
 from scripts.beside.client import Question
-from scripts.beside.errors import CompareFailed
+from scripts.beside.errors import AnswerTooShort, CompareFailed
 from scripts.beside.figures import Figure, Outcome
 from scripts.beside.memory import memory_of
 from scripts.beside.servers import running
@@ -129,7 +129,7 @@ def repeating(question: Callable[[int], Question]) -> Callable[[Server, int], Ou
     def run(server: Server, number: int) -> Outcome:
         answer = server.client.ask(question(number))
         if answer.completion_tokens < _SHORTEST:
-            raise CompareFailed(
+            raise AnswerTooShort(
                 f"{server.client.name} ended after {answer.completion_tokens} tokens, too few for a "
                 f"rate: {answer.text!r}"
             )
