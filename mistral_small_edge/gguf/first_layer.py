@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.gguf.container import Container, Tensor
 
 VOCABULARY = 256
+_FORMATS = {kind.name for kind in GGMLQuantizationType}  # that the writer knows
 _BY_TOKEN = ("token_embd.weight", "output.weight")  # a row for each token
 
 
@@ -38,6 +39,8 @@ def write_first_layer(source: Path, target: Path) -> bool:
         own = {key for key in container.fields if key.startswith(f"{architecture}.")}
         if any(container.fields[key].is_array for key in own):
             return False  # layers differ: the first one says little
+        if not {tensor.format for tensor in container.tensors.values()} <= _FORMATS:
+            return False
         with closing(GGUFWriter(target, architecture)) as writer:
             _write_keys(writer, container, architecture, own)
             for name, tensor in container.tensors.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from mistral_small_edge import places
 from mistral_small_edge.engine.calibration import Calibration, Repeats, StepCosts
+from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import FileCache, Kind, Label
 from mistral_small_edge.gguf import write_first_layer
 from mistral_small_edge.llama.packing import USUAL, Packing, try_packing
@@ -85,13 +86,13 @@ def packing(
         return USUAL
 
     def try_it() -> Packing:
-        with TemporaryDirectory() as folder:
-            layer = Path(folder) / "layer.gguf"
-            try:
+        try:
+            with TemporaryDirectory() as folder:
+                layer = Path(folder) / "layer.gguf"
                 if write_first_layer(header.parts[0], layer):
                     return try_packing(layer, options, on_trial)
-            except OSError as error:  # there is no room for it
-                logger.warning("how weights are best laid out was not tried: %s", error)
+        except (OSError, DecodeFailed) as error:  # there is no room for it, or it does not run
+            logger.warning("how weights are best laid out was not tried: %s", error)
         return USUAL
 
     return remembered(Packing, (mark, host.processor, options.threads), try_it)
