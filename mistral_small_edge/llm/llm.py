@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.chat.tools import Tool, ToolChoice
+    from mistral_small_edge.engine.backend import Constraint
     from mistral_small_edge.engine.calibration import Calibration
     from mistral_small_edge.images import Detail
     from mistral_small_edge.images.sources import PictureSource
@@ -210,12 +211,7 @@ class LLM:
             ContextLengthExceeded: the prompt does not fit.
             EngineStopped: the model was closed.
         """
-        prompt = self._prompt(request)
-        params = request.sampling or self.default_sampling
-        outputs = self._worker.submit(prompt, params, self._constraint(request))
-        chat = request if isinstance(request, ChatRequest) else None
-        parser = PlainParser() if chat is None else self._dialect.parser(chat)
-        return Stream(self, outputs, parser, self.tokenizer.control_name)
+        return self._begin(request, self._constraint(request))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -296,9 +292,7 @@ class LLM:
             What `stream` raises.
         """
         recorded = Recorded(self.encode(text), self.tokenizer.vocab_size)
-        params = request.sampling or self.default_sampling
-        outputs = self._worker.submit(self._prompt(request), params, recorded, speculate=speculate)
-        return Stream(self, outputs, self._dialect.parser(request), self.tokenizer.control_name)
+        return self._begin(request, recorded, speculate=speculate)
 
     def time_masks(self, request: ChatRequest, text: str) -> tuple[float, ...]:
         """What holding an answer to its shape costs: seconds for each token of `text`.
@@ -462,6 +456,20 @@ class LLM:
         return tuple(
             ImagePart(image_from(source, detail=detail, most_tokens=most)) for source in sources
         )
+
+    def _begin(
+        self,
+        request: ChatRequest | TextRequest,
+        constraint: Constraint | None,
+        *,
+        speculate: bool = True,
+    ) -> Stream:
+        prompt = self._prompt(request)
+        params = request.sampling or self.default_sampling
+        outputs = self._worker.submit(prompt, params, constraint, speculate=speculate)
+        chat = request if isinstance(request, ChatRequest) else None
+        parser = PlainParser() if chat is None else self._dialect.parser(chat)
+        return Stream(self, outputs, parser, self.tokenizer.control_name)
 
     def _constraint(self, request: ChatRequest | TextRequest) -> LlamaConstraint | None:
         if not isinstance(request, ChatRequest):
