@@ -1,8 +1,7 @@
 """What guessing ahead is worth, as `python -m scripts.replay --model FILE`.
 
 Answers that people would get are computed once with guesses and once without, in pairs: edits of
-code, JSON out of a letter, a summary that quotes, a text copied with changes, free prose. The tokens
-are given, all else is real work, so a file of random weights tells as much as the true one.
+code, JSON out of a letter, a summary that quotes, free prose. The tokens are given, all else is real work, so a file of random weights tells as much as the true one.
 """
 
 from __future__ import annotations
