@@ -14,7 +14,7 @@ from mistral_small_edge.engine.calibration import Calibration, Repeats, StepCost
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import FileCache, Kind, Label
 from mistral_small_edge.gguf import write_first_layer
-from mistral_small_edge.llama.packing import USUAL, Packing, try_packing
+from mistral_small_edge.llama.ways import USUAL, Packing, try_packing
 from mistral_small_edge.llama.trial import try_costs, try_repeats
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from gguf import GGMLQuantizationType
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
-from mistral_small_edge.llama.packing import USUAL, Packing, try_packing
+from mistral_small_edge.llama.ways import USUAL, Packing, try_packing
 from mistral_small_edge.llm import LLM, calibrations
 from mistral_small_edge.llm.setup import choose_options
 from tests.tiny_gguf import write_tiny_model
