@@ -86,6 +86,41 @@ need_compiler() {
         die "llama.cpp needs a C++ compiler and none works${CXX:+ (CXX is $CXX)}: $(remedy compiler)"
 }
 
+# Intel's AMX has to be told the shape of its tiles. Some compilers' headers say of that only that
+# its first bytes are read, and what is written behind them is optimized away: the first prompt then
+# ends in an illegal instruction. Prints the arguments of a build without AMX, if this one does so.
+without_amx() { # [CPUINFO]
+    local probe
+    grep -qw amx_int8 "${1:-/proc/cpuinfo}" 2>/dev/null || return 0
+    probe=$(mktemp) || return 0
+    # shellcheck disable=SC2086
+    if ${CXX:-c++} -x c++ -O3 -march=native -o "$probe" - >/dev/null 2>&1 <<'END' &&
+#include <cstdint>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+struct Tiles {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+};
+int main() {
+    syscall(SYS_arch_prctl, 0x1023, 18); // ask for the tiles' registers
+    alignas(64) Tiles told = {}, kept;
+    told.palette = 1;
+    told.bytes[0] = 64;
+    told.rows[0] = 8;
+    _tile_loadconfig(&told);
+    asm volatile("sttilecfg %0" : "=m"(kept));
+    return kept.bytes[0] != 64 || kept.rows[0] != 8;
+}
+END
+        [ -x "$probe" ] && ! ("$probe" || exit 1) >/dev/null 2>&1; then
+        echo "-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8"
+    fi
+    rm -f "$probe"
+}
+
 # Before the work it spares minutes; after a failure it tells the cause without reading pip's mind.
 need_room() {
     local room=1000 # MB: llama.cpp's sources and build in TMPDIR, or all of .venv, and some air

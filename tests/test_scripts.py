@@ -38,6 +38,32 @@ def test_scripts_can_be_run(command: str) -> None:
     assert script.read_text().startswith("#!/usr/bin/env bash\n")
 
 
+@pytest.mark.parametrize(
+    ("processor", "compiled", "left_out"),
+    [("amx_int8", "exit 0", False), ("amx_int8", "kill -ILL $$", True), ("avx2", "exit 1", False)],
+)
+def test_amx_is_left_out_if_the_compiler_breaks_it(
+    tmp_path: Path, processor: str, compiled: str, left_out: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {processor} sse\n")
+    compiler = tmp_path / "c++"
+    compiler.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n'
+        f"printf '#!/bin/sh\\n{compiled}\\n' >\"$2\"; chmod +x \"$2\"\n"
+    )
+    compiler.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euc", f". scripts/needs.sh; without_amx {tmp_path}/cpuinfo"],
+        cwd=ROOT,
+        env={**os.environ, "CXX": str(compiler), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("-mno-amx-int8" in done.stdout, done.stderr) == (left_out, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c++", "cpuinfo"]
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_nothing() -> None:
     command = ["shellcheck", "-x", *COMMANDS, "scripts/needs.sh"]
