@@ -11,8 +11,9 @@ import typer
 from mistral_small_edge import places
 from mistral_small_edge.cli import console, options, pictures, shapes, stdin
 from mistral_small_edge.cli.answer import show, statistics
+from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.loading import load
-from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from mistral_small_edge.chat.messages import ChatRequest, Message
     from mistral_small_edge.llm import LLM
 
-_DEFAULTS = EngineConfig()
+_ENGINE = AnswerOptions()
 
 PromptCache = Annotated[
     Path | None, options.prompt_cache("in your cache folder with --system, else in memory only")
 ]
 
 
+@spelled_out
 def ask(
     prompt: Annotated[
         str | None,
@@ -49,17 +51,7 @@ def ask(
     choice: options.Choice = None,
     tools: options.Tools = None,
     tool_choice: options.ToolChoice = None,
-    context: options.Context = _DEFAULTS.context_length,
-    threads: options.Threads = _DEFAULTS.threads,
-    gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
-    kv_type: options.KV = _DEFAULTS.kv_type,
-    flash_attention: options.Flash = _DEFAULTS.flash_attention,
-    speculation: options.Speculate = _DEFAULTS.speculation,
-    repack: options.Repacking = _DEFAULTS.repack,
-    mlock: options.Mlock = _DEFAULTS.mlock,
-    force: options.Force = _DEFAULTS.force,
-    no_vision: options.NoVision = not _DEFAULTS.vision,
-    mmproj: options.Mmproj = None,
+    engine: AnswerOptions = _ENGINE,
     image_cache: options.ImageCache = None,
     no_image_cache: options.NoImageCache = False,
     prompt_cache: PromptCache = None,
@@ -80,21 +72,11 @@ def ask(
     shapes.refuse_shared_stdin(prompt, schema, tools, *(image or ()))
     shaped = shapes.response_format(schema, choice)
     offered = shapes.tools(tools, tool_choice)
-    shown = pictures.Looks(image_detail, image_as_stored, context).open(image or ())
+    shown = pictures.Looks(image_detail, image_as_stored, engine.context).open(image or ())
     asked = _question(prompt, elsewhere=(schema, tools, *(image or ())))
     prompts = places.prompts if system is not None else None  # others are rarely asked twice
-    config = EngineConfig(
-        context_length=context,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        kv_type=kv_type,
-        flash_attention=flash_attention,
-        speculation=speculation,
-        repack=repack,
-        mlock=mlock,
-        force=force,
-        vision=not no_vision,
-        projector=mmproj,
+    config = replace(
+        engine.config(),
         image_cache=options.folder(image_cache, places.images, off=no_image_cache),
         prompt_cache=options.folder(prompt_cache, prompts, off=no_prompt_cache),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,17 +10,19 @@ import typer
 
 from mistral_small_edge.cli import console, options
 from mistral_small_edge.cli.bench_figures import Figures
+from mistral_small_edge.cli.engine_options import ComputeOptions, spelled_out
 from mistral_small_edge.cli.loading import load
-from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig, Speculation
+from mistral_small_edge.config import DEFAULT_MODEL, Speculation
 
 if TYPE_CHECKING:
     from mistral_small_edge.benchmark import Workload
     from mistral_small_edge.llm import LLM
 
-_DEFAULTS = EngineConfig()
+_ENGINE = ComputeOptions()
 _SPECULATION: Speculation = "off"
 
 
+@spelled_out
 def bench(
     model: options.Model = DEFAULT_MODEL,
     rounds: Annotated[int, typer.Option(help="Measured rounds, after one to warm up.")] = 5,
@@ -46,11 +49,6 @@ def bench(
             show_default="not drawn",
         ),
     ] = None,
-    context: options.Context = _DEFAULTS.context_length,
-    threads: options.Threads = _DEFAULTS.threads,
-    gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
-    kv_type: options.KV = _DEFAULTS.kv_type,
-    flash_attention: options.Flash = _DEFAULTS.flash_attention,
     speculation: Annotated[
         Speculation,
         typer.Option(
@@ -59,9 +57,7 @@ def bench(
             "tells what this program costs only if it is off.",
         ),
     ] = _SPECULATION,
-    repack: options.Repacking = _DEFAULTS.repack,
-    mlock: options.Mlock = _DEFAULTS.mlock,
-    force: options.Force = _DEFAULTS.force,
+    engine: ComputeOptions = _ENGINE,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every round and the medians as JSON.")
     ] = False,
@@ -76,17 +72,7 @@ def bench(
     from mistral_small_edge.benchmark import Workload
 
     workload = Workload(rounds=rounds, sentences=sentences, tokens=tokens)
-    config = EngineConfig(
-        context_length=context,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        kv_type=kv_type,
-        flash_attention=flash_attention,
-        speculation=speculation,
-        repack=repack,
-        mlock=mlock,
-        force=force,
-    )
+    config = replace(engine.config(), speculation=speculation)
     if plot is not None:
         from mistral_small_edge.benchmark.plot import check
 

@@ -4,6 +4,7 @@ Puts the pieces together: options, a loaded model, a way of typing, the loop.
 """
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,21 +12,23 @@ import typer
 from mistral_small_edge import places
 from mistral_small_edge.cli import loading, options, repl_input, stdin
 from mistral_small_edge.cli.conversation import Conversation
+from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.pictures import Looks
 from mistral_small_edge.cli.repl import Repl
 from mistral_small_edge.cli.repl_commands import State
-from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
+from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from mistral_small_edge.llm import LLM
 
-_DEFAULTS = EngineConfig()
+_ENGINE = AnswerOptions()
 _LOOKS = Looks()
 
 Stats = Annotated[bool, typer.Option("--stats", help="Statistics on stderr after each answer.")]
 
 
+@spelled_out
 def chat(
     model: options.Model = DEFAULT_MODEL,
     system: options.System = None,
@@ -36,17 +39,7 @@ def chat(
     top_p: options.TopP = None,
     seed: options.Seed = None,
     stop: options.Stop = None,
-    context: options.Context = _DEFAULTS.context_length,
-    threads: options.Threads = _DEFAULTS.threads,
-    gpu_layers: options.GpuLayers = _DEFAULTS.gpu_layers,
-    kv_type: options.KV = _DEFAULTS.kv_type,
-    flash_attention: options.Flash = _DEFAULTS.flash_attention,
-    speculation: options.Speculate = _DEFAULTS.speculation,
-    repack: options.Repacking = _DEFAULTS.repack,
-    mlock: options.Mlock = _DEFAULTS.mlock,
-    force: options.Force = _DEFAULTS.force,
-    no_vision: options.NoVision = not _DEFAULTS.vision,
-    mmproj: options.Mmproj = None,
+    engine: AnswerOptions = _ENGINE,
     image_cache: options.ImageCache = None,
     no_image_cache: options.NoImageCache = False,
     prompt_cache: options.PromptCache = None,
@@ -59,18 +52,8 @@ def chat(
     In a terminal: type a message, or /help. From a pipe: each line is a message, lines between
     \"\"\" are one, and only the answers go to stdout.
     """
-    config = EngineConfig(
-        context_length=context,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        kv_type=kv_type,
-        flash_attention=flash_attention,
-        speculation=speculation,
-        repack=repack,
-        mlock=mlock,
-        force=force,
-        vision=not no_vision,
-        projector=mmproj,
+    config = replace(
+        engine.config(),
         image_cache=options.folder(image_cache, places.images, off=no_image_cache),
         prompt_cache=options.folder(prompt_cache, places.prompts, off=no_prompt_cache),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_small_edge.cli import console, failures, options
+from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.loading import route_log
-from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig, ServerConfig
+from mistral_small_edge.config import DEFAULT_MODEL, ServerConfig
 from mistral_small_edge.errors import EdgeError, InvalidRequest, readable_size
 
 if TYPE_CHECKING:
+    from mistral_small_edge.config import EngineConfig
     from mistral_small_edge.llm import LLM
 
-_ENGINE = EngineConfig()
+_ENGINE = AnswerOptions()
 _SERVER = ServerConfig()
 _SLOTS = 4
 
@@ -66,6 +69,7 @@ ImageCache = Annotated[Path | None, options.image_cache("in memory only")]
 PromptCache = Annotated[Path | None, options.prompt_cache("in memory only")]
 
 
+@spelled_out
 def serve(
     model: options.Model = DEFAULT_MODEL,
     host: Host = _SERVER.host,
@@ -80,19 +84,9 @@ def serve(
     request_timeout: RequestTimeout = _SERVER.request_timeout,
     lenient: Lenient = _SERVER.lenient,
     allow_image_urls: ImageUrls = _SERVER.image_urls,
-    context: options.Context = _ENGINE.context_length,
-    threads: options.Threads = _ENGINE.threads,
-    gpu_layers: options.GpuLayers = _ENGINE.gpu_layers,
-    kv_type: options.KV = _ENGINE.kv_type,
-    flash_attention: options.Flash = _ENGINE.flash_attention,
-    speculation: options.Speculate = _ENGINE.speculation,
-    repack: options.Repacking = _ENGINE.repack,
-    mlock: options.Mlock = _ENGINE.mlock,
-    force: options.Force = _ENGINE.force,
-    no_vision: options.NoVision = not _ENGINE.vision,
-    mmproj: options.Mmproj = None,
-    image_cache: ImageCache = _ENGINE.image_cache,
-    prompt_cache: PromptCache = _ENGINE.prompt_cache,
+    engine: AnswerOptions = _ENGINE,
+    image_cache: ImageCache = None,
+    prompt_cache: PromptCache = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a model to programs that speak OpenAI's HTTP interface.
@@ -116,24 +110,15 @@ def serve(
         lenient=lenient,
         image_urls=allow_image_urls,
     )
-    engine = EngineConfig(
-        context_length=context,
+    computing = replace(
+        engine.config(),
         max_sequences=slots,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        kv_type=kv_type,
-        flash_attention=flash_attention,
-        speculation=speculation,
-        repack=repack,
-        mlock=mlock,
-        force=force,
-        vision=not no_vision,
-        projector=mmproj,
         image_cache=image_cache,
         prompt_cache=prompt_cache,
     )
+
     route_log(verbose)
-    _run(model, engine, config)
+    _run(model, computing, config)
 
 
 def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
