@@ -24,7 +24,7 @@ from scripts.beside import contenders, machine, report
 from scripts.beside.building import ROOT, Build, built_llama_server
 from scripts.beside.errors import CompareFailed
 from scripts.beside.figures import rows
-from scripts.beside.neighbours import wait_for_quiet
+from scripts.beside.neighbours import busy_neighbours, wait_for_quiet
 from scripts.beside.rounds import compare
 from scripts.beside.workloads import WORKLOADS
 
@@ -100,6 +100,18 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
         "--context", type=_context, default=4096, help="tokens of a slot (%(default)s)"
     )
     parser.add_argument("--slots", type=_positive, default=8, help="of both (%(default)s)")
+    parser.add_argument(
+        "--busy",
+        type=_number,
+        default=0,
+        metavar="CORES",
+        help="keep so many busy with something else; our server then minds its threads itself",
+    )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="start a server for every turn: for a model that does not fit into memory twice",
+    )
 
 
 def _measure(asked: argparse.Namespace) -> int:
@@ -110,6 +122,7 @@ def _measure(asked: argparse.Namespace) -> int:
         threads=asked.threads or choose_threads(probe_host()),
         context=asked.context,
         slots=asked.slots,
+        adapts=asked.busy > 0,
     )
     facts = machine.describe(setting, model.size, binary)
     console.note(machine.line(facts))
@@ -118,8 +131,11 @@ def _measure(asked: argparse.Namespace) -> int:
     samples: list[Sample] = []
     try:
         wait = partial(wait_for_quiet, asked.wait)
-        for sample in compare(workloads, pair, guessing, asked.rounds, console.note, wait):
-            samples.append(sample)  # noqa: PERF402 - a failure must not take what came before it
+        with busy_neighbours(asked.busy):
+            for sample in compare(
+                workloads, pair, guessing, asked.rounds, console.note, wait, alone=asked.alone
+            ):
+                samples.append(sample)  # noqa: PERF402 - a failure must not take what came before it
     finally:
         if samples:
             _report(asked, facts, {one.name: one.figures for one in workloads}, samples)
@@ -158,6 +174,10 @@ def _report(
     if asked.json is not None:
         told = {name: value for name, value in vars(asked).items() if name != "json"}
         report.write_json(asked.json, facts, told, found, samples)
+
+
+def _number(text: str) -> int:
+    return _at_least(text, 0)
 
 
 def _positive(text: str) -> int:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -22,7 +23,7 @@ from scripts.beside.client import Client
 from scripts.beside.errors import AnswerTooShort, CompareFailed
 from scripts.beside.figures import Figure, Outcome, Sample, rows
 from scripts.beside.memory import memory_of
-from scripts.beside.neighbours import Neighbours, wait_for_quiet
+from scripts.beside.neighbours import Neighbours, busy_neighbours, wait_for_quiet
 from scripts.beside.rounds import compare
 from scripts.beside.servers import Contender, Server, running
 from scripts.beside.workloads import WORKLOADS, Asked
@@ -157,6 +158,21 @@ def test_turns_alternate_and_the_guesser_joins_where_it_should() -> None:
     assert notes[:3] == ["starting one", "starting two", "single, round 1 of 2"]
 
 
+def test_alone_nobody_runs_beside_another() -> None:
+    seen: list[int] = []
+
+    def run(server: Server, _: int) -> Outcome:
+        assert not any(map(psutil.pid_exists, seen))
+        seen.append(server.pid)
+        return Outcome(values={"decode": 1.0})
+
+    workload = Asked("work", (RATE,), run)
+    pair = [fake("one"), fake("two")]
+    found = list(compare([workload], pair, [], 2, lambda _: None, lambda: None, alone=True))
+    assert [each.contender for each in found] == ["one", "two", "two", "one"]
+    assert len(set(seen)) == 4
+
+
 def test_a_round_with_too_short_an_answer_is_left_out() -> None:
     def run(server: Server, number: int) -> Outcome:
         if number == 1 and server.client.name == "two":
@@ -224,6 +240,22 @@ def test_what_we_do_ourselves_is_no_neighbour() -> None:
     code = "sum(range(2_000_000))"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert 0 <= watch.busy() <= (psutil.cpu_count() or 1)
+
+
+def test_neighbours_compute_until_they_are_not_wanted() -> None:
+    before = set(psutil.Process().children())
+    with busy_neighbours(2):
+        both = set(psutil.Process().children()) - before
+        assert len(both) == 2
+    assert not any(one.is_running() for one in both)
+
+
+def test_beside_neighbours_our_server_minds_its_threads(tmp_path: Path) -> None:
+    setting = contenders.Setting(model=tmp_path, threads=3, context=512, slots=2)
+    assert "--threads" in contenders.ours(setting, (), {}).command
+    adapting = replace(setting, adapts=True)
+    assert "--threads" not in contenders.ours(adapting, (), {}).command
+    assert "--threads" in contenders.llama_server(tmp_path, adapting, (), {}).command
 
 
 @pytest.mark.parametrize(

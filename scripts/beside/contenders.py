@@ -40,21 +40,26 @@ BEST_SPECULATION = "ngram-map-k"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all contenders share; `context` in tokens a slot."""
+    """What all contenders share; `context` in tokens a slot.
+
+    `adapts`: our server is not told `threads`, so that it may take fewer while others are about.
+    """
 
     model: Path
     threads: int
     context: int
     slots: int
+    adapts: bool = False
 
 
 def ours(setting: Setting, more: tuple[str, ...], banned: Mapping[str, float]) -> Contender:
     """`serve` of this checkout; `more` are options of its own."""
+    threads = () if setting.adapts else ("--threads", str(setting.threads))
     return Contender(
         name=OURS,
         command=(
             *(sys.executable, "-P", "-m", "mistral_small_edge", "serve"),
-            *("--model", str(setting.model), "--threads", str(setting.threads)),
+            *("--model", str(setting.model), *threads),
             *("--context", str(setting.context), "--slots", str(setting.slots), *more),
         ),
         keeps_prompts="--prompt-cache",

@@ -6,13 +6,16 @@ children.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 QUIET = 0.15  # cores: what a machine does that does nothing
 _LOOK = 0.5  # seconds
@@ -30,6 +33,17 @@ class Neighbours:
         elapsed = time.perf_counter() - self._since
         # The clocks tick in hundredths, each on its own.
         return max(0.0, (_others_seconds() - self._before) / elapsed)
+
+
+@contextmanager
+def busy_neighbours(count: int) -> Iterator[None]:
+    """So many programs of ours that do nothing but compute, meanwhile."""
+    with ExitStack() as ended:
+        for _ in range(count):
+            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            ended.callback(busy.wait)
+            ended.callback(busy.kill)
+        yield
 
 
 def wait_for_quiet(patience: float, look: Callable[[], float] | None = None) -> bool:

@@ -36,6 +36,8 @@ def compare(
     rounds: int,
     note: Callable[[str], None],
     wait: Callable[[], object],
+    *,
+    alone: bool = False,
 ) -> Iterator[Sample]:
     """Every outcome as it comes.
 
@@ -44,11 +46,18 @@ def compare(
         guessing: who joins them where answers repeat their prompts.
         note: told what is going on.
         wait: called before each turn; comes back when the machine is fit for it.
+        alone: start a server for each turn, so that two of them need not fit into memory.
 
     Raises:
         CompareFailed: a server died, or an answer is not what was asked for.
     """
     asked = [workload for workload in workloads if isinstance(workload, Asked)]
+    if alone:
+        for workload in asked:
+            taking_part = (*contenders, *(guessing if workload.guessing else ()))
+            turns = {one.name: partial(_by_itself, workload, one) for one in taking_part}
+            yield from _rounds(workload.name, turns, 1 if workload.once else rounds, note, wait)
+        asked = []
     with ExitStack() as up:
         servers = [_ready(up, contender, note) for contender in contenders if asked]
         for guessed, group in groupby(asked, lambda workload: workload.guessing):
@@ -65,6 +74,12 @@ def compare(
         if isinstance(workload, Started):
             starts = {one.name: partial(workload.run, one) for one in contenders}
             yield from _rounds(workload.name, starts, rounds, note, wait)
+
+
+def _by_itself(workload: Asked, contender: Contender, number: int) -> Outcome:
+    with running(contender) as server:
+        server.client.ask(prompts.greeting(0))
+        return workload.run(server, number)
 
 
 def _ready(stack: ExitStack, contender: Contender, note: Callable[[str], None]) -> Server:
