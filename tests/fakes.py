@@ -241,3 +241,31 @@ class FakeRunner:
     ) -> FakeSampler:
         self.samplers.append(FakeSampler(self, params, constraint=constraint))
         return self.samplers[-1]
+
+
+@dataclass
+class FakeDraft:
+    """A smaller model that is right but for every `wrong`-th token of a text; 0 is always right.
+
+    Attributes:
+        forgotten, written: the slots, in the order in which it was told and asked.
+    """
+
+    cost: float
+    wrong: int = 0
+    says: Callable[[Sequence[int]], int] = next_token
+    forgotten: list[int] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+
+    def write(self, slot: int, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+        assert most > 0
+        assert min(tokens) >= 0, "it cannot see"
+        self.written.append(slot)
+        rows = list(tokens)
+        for _ in range(most):
+            is_wrong = self.wrong and len(rows) % self.wrong == 0
+            rows.append(self.says(rows) + bool(is_wrong))
+        return tuple(rows[len(tokens) :])
+
+    def forget(self, slot: int) -> None:
+        self.forgotten.append(slot)

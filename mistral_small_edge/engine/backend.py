@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -234,3 +236,20 @@ class ModelRunner(Protocol):
         self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
     ) -> Sampler:
         """A sampler for an answer to `prompt` that is as the constraint wants it."""
+
+
+class DraftModel(Protocol):
+    """A smaller model of the same vocabulary: it writes ahead, and the large one checks."""
+
+    @property
+    def cost(self) -> float:
+        """What a token of its own takes, as a share of the large one's step of one token."""
+
+    def write(self, slot: int, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+        """Up to `most` tokens that it would write behind `tokens`, as far as it is sure of them.
+
+        What `slot` was asked about before need not be read again.
+        """
+
+    def forget(self, slot: int) -> None:
+        """Have what is written there next depend on its own tokens alone, to the last bit."""

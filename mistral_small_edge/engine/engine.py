@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Batch,
         Chunk,
         Constraint,
+        DraftModel,
         Looking,
         ModelRunner,
         Sampled,
@@ -64,6 +65,7 @@ class Engine:
         prefill_chunk: the most prompt tokens computed at once; fewer on a slow machine.
         store: where prompts that were read outlive the process.
         costs: what wider batches take, so that guesses pay; None makes no guesses.
+        draft_model: writes guesses where a text has none itself.
         clock: seconds, monotonic.
     """
 
@@ -75,6 +77,7 @@ class Engine:
         prefill_chunk: int,
         store: PrefixStore | None = None,
         costs: StepCosts | None = None,
+        draft_model: DraftModel | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -89,6 +92,7 @@ class Engine:
             lane=runner.context_length,
             keeps_rows=runner.keeps_rows,
             costs=costs,
+            draft_model=draft_model,
         )
         self._sequences: dict[int, Sequence] = {}
         self._looking: tuple[Image, Looking] | None = None

@@ -21,7 +21,7 @@ from mistral_small_edge.engine.speculation import WORTH, Drafter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mistral_small_edge.engine.backend import Vectors
+    from mistral_small_edge.engine.backend import DraftModel, Vectors
     from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
@@ -59,6 +59,7 @@ class Scheduler:
         keeps_rows: whether a slot can forget its last rows and keep the others; without, nothing
             is reused or guessed.
         costs: what wider batches take; None makes no guesses.
+        draft_model: writes guesses where a text has none itself.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Scheduler:
         lane: int,
         keeps_rows: bool = True,
         costs: StepCosts | None = None,
+        draft_model: DraftModel | None = None,
     ) -> None:
         self._cache = cache
+        self._draft_model = draft_model
         self._costs = costs if keeps_rows else None
         self._rows = rows
         self._lane = lane
@@ -167,7 +170,13 @@ class Scheduler:
             self._prefilling.remove(sequence)
             self._decoding.append(sequence)
             if self._costs is not None and sequence.speculate:
-                sequence.drafter = Drafter(self._costs)
+                sequence.drafter = self._drafter(sequence, self._costs)
+
+    def _drafter(self, sequence: Sequence, costs: StepCosts) -> Drafter:
+        model = None if sequence.prompt.pictures else self._draft_model  # it sees nothing
+        if model is not None and sequence.params.repeatable:
+            model.forget(sequence.slot)
+        return Drafter(costs, model, sequence.slot)
 
     def end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         """Take the sequence out, wherever it is; its slot keeps the rows that are valid."""

@@ -17,9 +17,11 @@ from mistral_small_edge.engine.lookup import MAX_MATCH, Lookup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mistral_small_edge.engine.backend import DraftModel
     from mistral_small_edge.engine.calibration import StepCosts
 
 MAX_DRAFT = LOGITS_ROWS - 1
+MAX_WRITTEN = 16  # by a smaller model, which takes a step for each
 WORTH = 1.0  # tokens in the time of one that a guess must promise
 
 # The account of a sequence, in steps of one token. A guess is made only if the account can bear that
@@ -39,7 +41,9 @@ _PRIORS = (
     (MAX_MATCH + MAX_DRAFT, 0.96, 6.0),
 )
 _OF_GRAMMARS = (0, 0.95, 8.0)  # what a grammar forces; a model may spell it in other tokens
-_FORCED = len(_PRIORS)
+_WRITTEN_AHEAD = (0, 0.65, 3.0)  # by a smaller model, where it is sure
+_FORCED, _WRITTEN = len(_PRIORS), len(_PRIORS) + 1
+_ALL = (*_PRIORS, _OF_GRAMMARS, _WRITTEN_AHEAD)
 _FORGET = 0.95  # a token ago counts for so much less
 
 
@@ -60,7 +64,7 @@ class _Trust:
 
 
 def _priors() -> list[_Trust]:
-    return [_Trust(share * weight, weight) for _, share, weight in (*_PRIORS, _OF_GRAMMARS)]
+    return [_Trust(share * weight, weight) for _, share, weight in _ALL]
 
 
 def _kind(match: int) -> int:
@@ -69,15 +73,20 @@ def _kind(match: int) -> int:
 
 @dataclass(slots=True)
 class Drafter:
-    """One sequence's guesses, and what became of them: `accepted` of `drafted` tokens were right."""
+    """One sequence's guesses, and what became of them: `accepted` of `drafted` tokens were right.
+
+    `model` writes guesses in `slot` where the text itself has none.
+    """
 
     costs: StepCosts
+    model: DraftModel | None = None
+    slot: int = 0
     drafted: int = 0
     accepted: int = 0
     _lookup: Lookup = field(default_factory=Lookup)
     _trust: list[_Trust] = field(default_factory=_priors)
     _match: int = 0
-    _forced: bool = False
+    _source: int | None = None  # what kind of guess the last one was; None if of its match's length
     _balance: float = _BEGINNING
 
     def draft(
@@ -99,13 +108,10 @@ class Drafter:
         most = min(room, MAX_DRAFT)
         if most <= 0 or self.costs.of(2) - 1 > self._balance:
             return ()
-        guess, self._forced = forced[:most], bool(forced)
-        if not forced:
-            found = self._lookup.find(tokens, most)
-            if found is None:
-                return ()
-            guess, self._match = found.tokens, found.match
-        return guess[: self._length(len(guess), worth)]
+        if forced:
+            self._source = _FORCED
+            return forced[: self._length(min(len(forced), most), worth)]
+        return self._found(tokens, most, worth) or self._written(tokens, most, worth)
 
     def learn(self, drafted: int, accepted: int) -> None:
         """Take into account what became of a guess of `drafted` tokens."""
@@ -115,18 +121,44 @@ class Drafter:
             self._trust_in(accepted).learn(right=False)
         self._balance += accepted + 1 - self.costs.of(drafted + 1)
 
+    def _found(self, tokens: Sequence[int], most: int, worth: float) -> tuple[int, ...]:
+        """What stood behind the same words before."""
+        found = self._lookup.find(tokens, most)
+        if found is None:
+            return ()
+        self._source, self._match = None, found.match
+        return found.tokens[: self._length(len(found.tokens), worth)]
+
+    def _written(self, tokens: Sequence[int], most: int, worth: float) -> tuple[int, ...]:
+        """What the smaller model goes on with; it is paid for at once, right or wrong."""
+        if self.model is None:
+            return ()
+        self._source = _WRITTEN
+        cost = self.model.cost
+        length = self._length(min(most, MAX_WRITTEN), worth, cost)
+        if not length:
+            return ()
+        guess = self.model.write(self.slot, tokens, length)
+        self._balance -= cost * min(len(guess) + 1, length)
+        return guess
+
     def _trust_in(self, number: int) -> _Trust:
         """In a token of the guess, if all before it are right: these make the match longer."""
-        return self._trust[_FORCED if self._forced else _kind(self._match + number)]
+        kind = _kind(self._match + number) if self._source is None else self._source
+        return self._trust[kind]
 
-    def _length(self, most: int, worth: float) -> int:
-        """The length that promises most tokens in the time of one, as far as the account bears it."""
+    def _length(self, most: int, worth: float, each: float = 0.0) -> int:
+        """The length that promises most tokens in the time of one, as far as the account bears it.
+
+        Args:
+            each: what a token takes to be guessed.
+        """
         best, best_rate = 0, worth
         expected = reached = 1.0
         for length in range(1, most + 1):
             reached *= self._trust_in(length - 1).probability
             expected += reached
-            cost = self.costs.of(length + 1)
+            cost = self.costs.of(length + 1) + each * length
             if cost - 1 > self._balance:
                 break
             if expected / cost > best_rate:

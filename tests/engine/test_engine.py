@@ -25,7 +25,16 @@ from mistral_small_edge.engine.outputs import (
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.errors import ContextLengthExceeded, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.fakes import END, FakeRunner, FakeTokenizer, answer, copied, next_token, picture
+from tests.fakes import (
+    END,
+    FakeDraft,
+    FakeRunner,
+    FakeTokenizer,
+    answer,
+    copied,
+    next_token,
+    picture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +80,20 @@ steps = st.one_of(
 )
 
 
-def make_engine(runner: FakeRunner, chunk: int = CHUNK, costs: StepCosts | None = None) -> Engine:
-    return Engine(runner, FakeTokenizer(), prefill_chunk=chunk, costs=costs, clock=lambda: 0.0)
+def make_engine(
+    runner: FakeRunner,
+    chunk: int = CHUNK,
+    costs: StepCosts | None = None,
+    draft_model: FakeDraft | None = None,
+) -> Engine:
+    return Engine(
+        runner,
+        FakeTokenizer(),
+        prefill_chunk=chunk,
+        costs=costs,
+        draft_model=draft_model,
+        clock=lambda: 0.0,
+    )
 
 
 @dataclass
@@ -81,12 +102,13 @@ class Desk:
 
     runner: FakeRunner
     costs: StepCosts | None = None
+    draft_model: FakeDraft | None = None
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.engine = make_engine(self.runner, costs=self.costs)
+        self.engine = make_engine(self.runner, costs=self.costs, draft_model=self.draft_model)
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
         request = len(self.asked)

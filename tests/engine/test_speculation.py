@@ -15,8 +15,8 @@ from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.lookup import Found, Lookup
 from mistral_small_edge.engine.speculation import Drafter
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.engine.test_engine import ROWS, Desk
-from tests.fakes import END, FakeRunner, copied, picture
+from tests.engine.test_engine import ROWS, Desk, prompt_of
+from tests.fakes import END, FakeDraft, FakeRunner, copied, next_token, picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,3 +195,71 @@ def test_a_model_without_rows_is_not_guessed() -> None:
     desk.add(tuple(range(40, 60)), SamplingParams(max_tokens=40, ignore_eos=True))
     desk.run()
     assert not drafted(desk)
+
+
+GREEDY = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True)
+PROSE = tuple(range(40, 60))
+
+
+def prose(rows: Sequence[int]) -> int:
+    """What a model says that does not repeat itself, nor come to an end."""
+    return ord("a") + next_token(rows) % 26
+
+
+def prose_runner() -> FakeRunner:
+    return FakeRunner(1, context_length=500, row_classes=ROWS, says=prose)
+
+
+def written_ahead(draft: FakeDraft, costs: StepCosts = FREE) -> Desk:
+    desk = Desk(prose_runner(), costs, draft)
+    desk.add(PROSE, GREEDY)
+    desk.run()
+    desk.check_answer(0)
+    return desk
+
+
+@pytest.mark.parametrize(("wrong", "fewest"), [(0, 85), (5, 60), (2, 20)])
+def test_a_smaller_model_writes_ahead_where_the_text_has_nothing(wrong: int, fewest: int) -> None:
+    desk = written_ahead(FakeDraft(says=prose, cost=0.01, wrong=wrong))
+    end = desk.end(0)
+    assert end.accepted_tokens >= fewest
+    assert len(desk.runner.batches) <= 100 - end.accepted_tokens + len(PROSE)
+
+
+def test_a_model_that_is_as_slow_is_not_asked() -> None:
+    draft = FakeDraft(says=prose, cost=1.0)
+    written_ahead(draft)
+    assert not draft.written
+
+
+def test_a_model_that_is_always_wrong_is_soon_left_alone() -> None:
+    draft = FakeDraft(says=prose, cost=0.1, wrong=1)
+    desk = written_ahead(draft, StepCosts())
+    steps = sum(StepCosts().of(1 + len(chunk.tokens) - 1) for chunk in drafted(desk))
+    assert desk.end(0).accepted_tokens == 0
+    assert steps - len(drafted(desk)) + 0.1 * desk.end(0).drafted_tokens <= 100 * 0.03 + 2
+
+
+@pytest.mark.parametrize(
+    ("sampling", "forgotten"), [({"seed": 1}, [0, 0]), ({"temperature": 0.7}, [])]
+)
+def test_only_what_must_repeat_is_read_anew(
+    sampling: dict[str, float], forgotten: list[int]
+) -> None:
+    draft = FakeDraft(says=prose, cost=0.01)
+    desk = Desk(prose_runner(), FREE, draft)
+    params = SamplingParams(max_tokens=20, ignore_eos=True, **sampling)  # type: ignore[arg-type]
+    for _ in range(2):
+        desk.add(PROSE, params)
+        desk.run()
+    assert draft.forgotten == forgotten
+    assert draft.written
+
+
+def test_behind_a_picture_it_is_not_asked() -> None:
+    draft = FakeDraft(says=prose, cost=0.01)
+    desk = Desk(prose_runner(), FREE, draft)
+    desk.add(prompt_of([40, 41, (1, 3), 42, 43]), GREEDY)
+    desk.run()
+    desk.check_answer(0)
+    assert not draft.written
