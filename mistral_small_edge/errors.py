@@ -20,7 +20,18 @@
     │   │   └── CannotWrite           the place where it should go does not take it
     │   ├── ChecksumMismatch          the bytes are not those the hub published
     │   ├── NotEnoughMemory           weights and context exceed what is free
-    │   └── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
+    │   ├── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
+    │   └── QuantizeFailed            llama.cpp's quantizer would not, or wrote something else
+    ├── SessionError                  the saved conversations': change the name, the file or the disk
+    │   ├── SessionNotFound           no such name, or none at all
+    │   ├── SessionInUse              another process has it open
+    │   ├── SessionDamaged            a line of its file, or a picture, is not what was written
+    │   └── SessionUnreachable        the disk does not give or take it
+    ├── ResultsNotKept                a batch's: the disk does not take its results
+    ├── ServerError                   another process's: change the address or the key, or start it
+    │   ├── ServerUnreachable         nobody answers there, or somebody else
+    │   ├── ServerLocked              it wants an API key, or another one
+    │   └── ServerFailed              it broke off, or failed without saying how
     └── EngineError                   ours: the computation did not go through
         ├── EngineLoading             the model is still being read
         ├── EngineOverloaded          more requests wait than are let in
@@ -200,6 +211,86 @@ class ModelLoadFailed(ModelError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class QuantizeFailed(ModelError):
+    """Nothing was made of the file `path`; `reason` says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} was not quantized: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class SessionError(EdgeError):
+    """A saved conversation cannot be read or written."""
+
+
+class SessionNotFound(SessionError):
+    """`name` is no saved conversation, empty where any would do; `known` are some that are."""
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        choice = f"; the latest are: {', '.join(known)}" if known else ""
+        super().__init__(f"no session {name!r}{choice}" if name else "no conversation is saved yet")
+        self.name = name
+        self.known = tuple(known)
+
+
+class SessionInUse(SessionError):
+    """Another process goes on with the conversation `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the session {name!r} is open elsewhere")
+        self.name = name
+
+
+class SessionDamaged(SessionError):
+    """`path` is not what was written; `line` counts from 1, and is None where it has no lines."""
+
+    def __init__(self, path: Path, line: int | None, reason: str) -> None:
+        where = path if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {reason}")
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+
+class SessionUnreachable(SessionError):
+    """`path` could not be read or written, because of `reason`."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ResultsNotKept(EdgeError):
+    """The disk takes no more results at `path`; those that are there stay."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be written: {reason}")
+        self.path = path
+
+
+class ServerError(EdgeError):
+    """The server at `url` is of no use; `reason` says why."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class ServerUnreachable(ServerError):
+    """No connection, or what answers is no server of this program."""
+
+
+class ServerLocked(ServerError):
+    """It lets in who has a key, and this one is missing or unknown."""
+
+
+class ServerFailed(ServerError):
+    """An answer that ended before its end, or that cannot be read."""
 
 
 class EngineError(EdgeError):

@@ -1,6 +1,7 @@
-"""Where this program keeps what may be lost: the user's folder for caches, as each platform has it.
+"""Where this program keeps things: the user's folders for caches and for data, as each platform has them.
 
-Names folders and makes none. What is in them is known to those who write it.
+What is among the caches may be lost at any time; what is among the data is the user's own. Names
+folders and makes none. What is in them is known to those who write it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-MOVED_BY = "MISTRAL_SMALL_EDGE_CACHE"  # an environment variable; the folder itself, not its parent
+# Environment variables; the folder itself, not its parent.
+MOVED_BY = "MISTRAL_SMALL_EDGE_CACHE"
+DATA_MOVED_BY = "MISTRAL_SMALL_EDGE_DATA"
 _NAME = "mistral-small-edge"
 
 
@@ -21,16 +24,18 @@ def cache_directory() -> Path:
     Raises:
         OSError: there is no home to keep it in.
     """
-    if moved := os.environ.get(MOVED_BY):
-        return Path(moved).expanduser()
-    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not caches.is_absolute():
-        try:
-            home = Path.home()
-        except RuntimeError as error:
-            raise OSError(str(error)) from error
-        caches = home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return caches / _NAME
+    return _folder(MOVED_BY, "XDG_CACHE_HOME", ".cache", mac="Library/Caches")
+
+
+def data_directory() -> Path:
+    """`$MISTRAL_SMALL_EDGE_DATA`, or our folder among the user's data; otherwise as the other.
+
+    Raises:
+        OSError: there is no home to keep it in.
+    """
+    return _folder(
+        DATA_MOVED_BY, "XDG_DATA_HOME", ".local/share", mac="Library/Application Support"
+    )
 
 
 def prompts() -> Path:
@@ -58,3 +63,25 @@ def machine() -> Path:
         OSError: as `cache_directory`.
     """
     return cache_directory() / "machine"
+
+
+def servers() -> Path:
+    """Where servers that run on this machine are noted.
+
+    Raises:
+        OSError: as `cache_directory`.
+    """
+    return cache_directory() / "servers"
+
+
+def _folder(moved_by: str, xdg: str, usual: str, *, mac: str) -> Path:
+    if moved := os.environ.get(moved_by):
+        return Path(moved).expanduser()
+    parent = Path(os.environ.get(xdg, ""))
+    if not parent.is_absolute():
+        try:
+            home = Path.home()
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        parent = home / (mac if sys.platform == "darwin" else usual)
+    return parent / _NAME

@@ -1,4 +1,4 @@
-"""Where files go that may be lost, on each platform."""
+"""Where files go that may be lost, and those that may not, on each platform."""
 
 from __future__ import annotations
 
@@ -35,6 +35,27 @@ def test_the_cache_directory(
     assert places.cache_directory() == Path(expected)
     assert places.prompts() == Path(expected) / "prompts"
     assert places.images() == Path(expected) / "images"
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {}, "/home/me/.local/share/mistral-small-edge"),
+        ("darwin", {}, "/home/me/Library/Application Support/mistral-small-edge"),
+        ("darwin", {"XDG_DATA_HOME": "/data"}, "/data/mistral-small-edge"),
+        ("linux", {"XDG_DATA_HOME": "relative"}, "/home/me/.local/share/mistral-small-edge"),
+        ("linux", {"MISTRAL_SMALL_EDGE_DATA": "~/disk", "XDG_DATA_HOME": "/data"}, "/home/me/disk"),
+    ],
+)
+def test_the_data_directory(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    for name in ("XDG_DATA_HOME", "MISTRAL_SMALL_EDGE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": "/home/me", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert places.data_directory() == Path(expected)
 
 
 def test_no_home_is_an_error_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from mistral_small_edge.cli.chat import chat
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
 from mistral_small_edge.cli.serve import serve
+from mistral_small_edge.cli.sessions import sessions
 from mistral_small_edge.errors import EdgeError
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ app.command()(download)
 app.command()(serve)
 app.add_typer(cache, name="cache")
 app.add_typer(models, name="models")
+app.add_typer(sessions, name="sessions")
 
 
 def _accept_any_text() -> None:

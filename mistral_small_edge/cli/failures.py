@@ -60,6 +60,17 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
         "Take a smaller build or --context, --kv-type q8_0, --no-vision, or insist with --force."
     ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
+    errors.QuantizeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
+    errors.SessionNotFound: Face(f"See what there is: {PROGRAM} sessions list"),
+    errors.SessionInUse: Face("Leave it there first, or begin another."),
+    errors.SessionDamaged: Face("Mend the file or move it away; nothing in it was changed."),
+    errors.SessionUnreachable: Face(
+        "Make room, or put sessions elsewhere: MISTRAL_SMALL_EDGE_DATA=DIR."
+    ),
+    errors.ResultsNotKept: Face("Make room and repeat the command: it goes on where it was."),
+    errors.ServerUnreachable: Face(f"Start one: {PROGRAM} serve; or load the model here: --local."),
+    errors.ServerLocked: Face("Set MISTRAL_SMALL_EDGE_API_KEY to a key that it knows."),
+    errors.ServerFailed: Face("Look at what the server said, and repeat the command."),
     errors.EngineLoading: Face("Repeat it in {retry_after} seconds."),
     errors.EngineTimeout: Face("Ask for less, or grant more time."),
     errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.cli import pictures, repl_settings
+from mistral_small_edge.cli import pictures, repl_sessions, repl_settings
 from mistral_small_edge.errors import InvalidRequest, NoProjector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from mistral_small_edge.cli.conversation import Conversation, Exchange
+    from mistral_small_edge.chat.conversation import Conversation, Exchange, Question
+    from mistral_small_edge.cli.attachments import Attached
     from mistral_small_edge.cli.pictures import Shown
+    from mistral_small_edge.cli.repl_sessions import Wish
     from mistral_small_edge.sampling_params import SamplingParams
 
 SLASH = "/"
@@ -37,7 +39,7 @@ Ctrl-D         leaves"""
 class State:
     """Everything a command may change, and the facts of the model it runs on.
 
-    `pictures` go with the next message.
+    `pictures` and `attached` go with the next message. `unanswered` was asked, and has no answer yet.
     """
 
     model: str
@@ -48,6 +50,8 @@ class State:
     stats: bool = False
     sees: bool = False
     pictures: tuple[Shown, ...] = ()
+    attached: tuple[Attached, ...] = ()
+    unanswered: Question | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,15 @@ class Outcome:
     """What a command led to: the state after it, lines for the person, what the loop does next.
 
     `retry` asks the last question anew; its exchange stays in `state` until there is an answer.
-    `show` are files whose pictures are to go with the next message.
+    `show` are files whose pictures are to go with the next message, `attach` such whose text is, or
+    whose pictures are. `wish` is what to do with saved conversations.
     """
 
     state: State
     said: str = ""
     show: tuple[str, ...] = ()
+    attach: tuple[str, ...] = ()
+    wish: Wish | None = None
     retry: bool = False
     leave: bool = False
 
@@ -108,14 +115,22 @@ def last_word(line: str) -> str:
     return found[0] if found else ""
 
 
-def completions(line: str) -> list[str]:
-    """The words that may end `line`, which is what stands before the cursor."""
+def completions(line: str, sessions: Callable[[], Iterable[str]] = tuple) -> list[str]:
+    """The words that may end `line`, which is what stands before the cursor.
+
+    Args:
+        sessions: the names of saved conversations.
+    """
     match line.split(" "):
         case [word] if word.startswith(SLASH):
             known = list(COMMANDS)
         case ["/set", word]:
             known = list(repl_settings.SETTINGS)
-        case ["/image", *_]:
+        case ["/load", word]:
+            known = list(sessions())
+        case ["/export", word]:
+            known = list(repl_sessions.FORMATS)
+        case ["/image" | "/attach", *_] | ["/export", _, *_]:
             return pictures.completions(last_word(line))
         case _:
             return []
@@ -134,11 +149,13 @@ def _exit(state: State, _argument: str) -> Outcome:
 
 
 def _clear(state: State, _argument: str) -> Outcome:
-    cleared = replace(state, conversation=state.conversation.cleared())
+    cleared = replace(state, conversation=state.conversation.cleared(), unanswered=None)
     return Outcome(cleared, "The conversation is empty; system prompt and settings are as before.")
 
 
 def _retry(state: State, _argument: str) -> Outcome:
+    if state.unanswered is not None:
+        return Outcome(state, retry=True)
     _need_exchange(state, "/retry")
     sampling = state.sampling
     if not sampling.repeatable:
@@ -153,8 +170,11 @@ def _retry(state: State, _argument: str) -> Outcome:
 
 
 def _undo(state: State, _argument: str) -> Outcome:
-    question = _need_exchange(state, "/undo").question.text
-    shortened = replace(state, conversation=state.conversation.shortened())
+    if state.unanswered is not None:
+        question, shortened = state.unanswered.text, replace(state, unanswered=None)
+    else:
+        question = _need_exchange(state, "/undo").question.text
+        shortened = replace(state, conversation=state.conversation.shortened())
     return Outcome(shortened, f"Taken back: {textwrap.shorten(question, 60, placeholder=' …')}")
 
 
@@ -167,6 +187,32 @@ def _image(state: State, argument: str) -> Outcome:
     if not state.sees:
         raise NoProjector(state.model)
     return Outcome(state, show=tuple(pictures.file_names(argument)))
+
+
+def _attach(state: State, argument: str) -> Outcome:
+    if not argument:
+        names = ", ".join(each.name for each in state.attached) or repl_settings.RESET
+        return Outcome(state, f"Texts with the next message: {names}")
+    if argument == repl_settings.RESET:
+        return Outcome(replace(state, attached=()), "No text goes with the next message.")
+    return Outcome(state, attach=tuple(pictures.file_names(argument)))
+
+
+def _save(state: State, argument: str) -> Outcome:
+    return Outcome(state, wish=repl_sessions.save(argument))
+
+
+def _load(state: State, argument: str) -> Outcome:
+    return Outcome(state, wish=repl_sessions.load(argument))
+
+
+def _sessions(state: State, _argument: str) -> Outcome:
+    return Outcome(state, wish=repl_sessions.ShowLatest())
+
+
+def _export(state: State, argument: str) -> Outcome:
+    _need_exchange(state, "/export")
+    return Outcome(state, wish=repl_sessions.export(argument))
 
 
 def _system(state: State, text: str) -> Outcome:
@@ -230,6 +276,13 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/undo": Command("", "take the last message and its answer back", _undo),
         "/image": Command(
             "[FILE …]", "pictures for the next message; none takes them back", _image
+        ),
+        "/attach": Command("[FILE …]", "texts for the next message; none takes them back", _attach),
+        "/save": Command("[NAME]", "save the conversation, or call it otherwise", _save),
+        "/load": Command("NAME", "go on with a saved conversation", _load),
+        "/sessions": Command("", "saved conversations, the latest first", _sessions),
+        "/export": Command(
+            "md|json [FILE]", "write the conversation to a file; --force overwrites", _export
         ),
         "/system": Command("[TEXT]", "show or set the system prompt; none removes it", _system),
         "/set": Command("[NAME [VALUE]]", "show or change settings; none resets one", _set),

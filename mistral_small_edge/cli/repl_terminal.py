@@ -23,7 +23,7 @@ from prompt_toolkit.output import create_output
 from mistral_small_edge.cli import console, failures, repl_commands, repl_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from prompt_toolkit.completion import CompleteEvent
     from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -35,9 +35,13 @@ CONTINUATION = "  "
 
 
 class Terminal:
-    """A prompt that can be read again and again; `model` is named in its placeholder."""
+    """A prompt that can be read again and again; `model` is named in its placeholder.
 
-    def __init__(self, model: str) -> None:
+    Args:
+        sessions: the names of saved conversations.
+    """
+
+    def __init__(self, model: str, sessions: Callable[[], Iterable[str]] = tuple) -> None:
         self._model = model.rpartition("/")[2]  # of a path, its last part
         self._history = _open_history()
         self._begun = False
@@ -47,9 +51,9 @@ class Terminal:
             prompt_continuation=CONTINUATION,
             placeholder=self._placeholder,
             history=self._history,
-            completer=_Commands(),
+            completer=_Commands(sessions),
             complete_while_typing=Condition(lambda: get_app().current_buffer.text.startswith("/")),
-            key_bindings=_keys(),
+            key_bindings=_keys(sessions),
             enable_suspend=True,
             # Answers may be piped away: the prompt then is drawn on stderr.
             output=create_output(always_prefer_tty=True),
@@ -144,7 +148,10 @@ class _History(FileHistory):
 
 
 class _Commands(Completer):
-    """Completes slash commands, the names after /set and the files after /image."""
+    """Completes slash commands, and the names and files after some of them."""
+
+    def __init__(self, sessions: Callable[[], Iterable[str]]) -> None:
+        self._sessions = sessions
 
     def get_completions(
         self,
@@ -152,11 +159,11 @@ class _Commands(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002 - the interface's
     ) -> Iterable[Completion]:
         line = document.text_before_cursor
-        for word in repl_commands.completions(line):
+        for word in repl_commands.completions(line, self._sessions):
             yield Completion(word, start_position=-len(repl_commands.last_word(line)))
 
 
-def _keys() -> KeyBindings:
+def _keys(sessions: Callable[[], Iterable[str]]) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -175,7 +182,7 @@ def _keys() -> KeyBindings:
         # prompt_toolkit's own Tab completes later than somebody types on.
         buffer = event.current_buffer
         line = buffer.document.text_before_cursor
-        common = commonprefix(repl_commands.completions(line))  # noqa: RUF071 - no paths
+        common = commonprefix(repl_commands.completions(line, sessions))  # noqa: RUF071 - no paths
         if missing := common[len(repl_commands.last_word(line)) :]:
             buffer.insert_text(missing)
         elif buffer.complete_state is not None:

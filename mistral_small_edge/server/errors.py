@@ -58,6 +58,9 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.ContextLengthExceeded: Face(400, _REQUEST, "context_length_exceeded"),
     errors.AnswerCutShort: Face(400, _REQUEST, "answer_cut_short"),
     errors.ModelNotFound: Face(404, _REQUEST, "model_not_found"),
+    errors.SessionError: Face(500, _SERVER),  # none is read or written here
+    errors.ResultsNotKept: Face(500, _SERVER),  # nor these
+    errors.ServerError: Face(502, _SERVER),  # none is asked
     errors.ModelError: Face(503, _SERVER, "model_failed"),
     errors.EngineLoading: Face(503, _SERVER, "model_loading"),
     errors.EngineTimeout: Face(504, _SERVER, "timeout"),

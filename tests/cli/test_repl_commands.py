@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from mistral_small_edge.chat.conversation import Conversation, Exchange, Question
 from mistral_small_edge.chat.messages import Message
 from mistral_small_edge.cli import repl_commands, repl_settings
-from mistral_small_edge.cli.conversation import Conversation, Exchange, Question
 from mistral_small_edge.cli.repl_commands import Outcome, State
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
@@ -67,10 +67,17 @@ def test_commands_change_the_conversation(line: str, expected: Conversation) -> 
 
 
 def test_only_exit_leaves_and_only_retry_asks() -> None:
-    outcomes = {name: repl_commands.run(TALKING, name) for name in repl_commands.COMMANDS}
+    needed = {"/load": "mine", "/export": "md"}
+    outcomes = {
+        name: repl_commands.run(TALKING, f"{name} {needed.get(name, '')}")
+        for name in repl_commands.COMMANDS
+    }
     assert [name for name, outcome in outcomes.items() if outcome.leave] == ["/exit"]
     assert [name for name, outcome in outcomes.items() if outcome.retry] == ["/retry"]
-    assert [name for name, outcome in outcomes.items() if not outcome.said] == ["/exit", "/retry"]
+    wishes = [name for name, outcome in outcomes.items() if outcome.wish]
+    assert wishes == ["/save", "/load", "/sessions", "/export"]
+    silent = [name for name, outcome in outcomes.items() if not outcome.said]
+    assert silent == ["/exit", "/retry", *wishes]
 
 
 @pytest.mark.parametrize(
@@ -213,15 +220,19 @@ def test_a_slash_is_a_command_two_are_a_slash(line: str, command: bool, message:
     [
         ("", []),
         ("he", []),
-        ("/s", ["/system", "/set", "/show", "/stats"]),
+        ("/s", ["/save", "/sessions", "/system", "/set", "/show", "/stats"]),
         ("/und", ["/undo"]),
         ("/set t", ["temperature", "top_p", "top_k"]),
         ("/set ", list(repl_settings.SETTINGS)),
         ("/set temperature ", []),
+        ("/load m", ["mine", "my.other"]),
+        ("/load mine ", []),
+        ("/export ", ["md", "json"]),
+        ("/export j", ["json"]),
         ("/system t", []),
         ("say /s", []),
         (" /s", []),
     ],
 )
 def test_completions(line: str, words: list[str]) -> None:
-    assert repl_commands.completions(line) == words
+    assert repl_commands.completions(line, lambda: ["mine", "my.other", "yours"]) == words

@@ -1,7 +1,7 @@
-"""A conversation as the terminal keeps it: a system prompt and whole exchanges.
+"""A conversation as it is kept: a system prompt and whole exchanges.
 
 Pure values. Because a question enters only together with its answer, the roles always alternate,
-and a question that failed leaves no trace to be cleaned up. Knows no commands, no model, no screen.
+and a question that failed leaves no trace to be cleaned up. Knows no commands, no model, no file.
 """
 
 from __future__ import annotations
@@ -50,13 +50,18 @@ class Conversation:
     system: str = ""
     exchanges: tuple[Exchange, ...] = ()
 
-    def messages(self, question: Question) -> tuple[Message, ...]:
-        """What a model is sent to have `question` answered."""
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """All of it as a model is sent it."""
         said = [Message("system", self.system)] if self.system else []
         for exchange in self.exchanges:
             said.append(exchange.question.message)
             said.append(Message("assistant", exchange.answer))
-        return (*said, question.message)
+        return tuple(said)
+
+    def messages(self, question: Question) -> tuple[Message, ...]:
+        """What a model is sent to have `question` answered."""
+        return (*self.said, question.message)
 
     def extended(self, exchange: Exchange) -> Self:
         """With one more exchange at its end."""
