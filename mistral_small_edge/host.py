@@ -69,6 +69,11 @@ def available_memory(root: Path = Path("/")) -> int:
     return min([psutil.virtual_memory().available, *(limit.free for limit in limits)])
 
 
+def free_swap() -> int:
+    """Bytes of swap that nothing has been moved to; weights are never to be counted on it."""
+    return int(psutil.swap_memory().free)
+
+
 def choose_threads(host: Host) -> int:
     """One thread a performance core, fewer if the quota would not feed them."""
     quota = host.performance_cores if host.cpu_quota is None else math.floor(host.cpu_quota)

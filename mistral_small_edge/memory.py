@@ -6,8 +6,8 @@ graphs and checked against what it reports. Says whether flash attention is wort
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 from mistral_small_edge.errors import InvalidRequest, NotEnoughMemory
 from mistral_small_edge.host import choose_threads
@@ -43,6 +43,7 @@ class MemoryPlan:
         program: the interpreter, libraries and the vocabulary.
         vision: the projector, and the intermediate results of the largest picture; resident from
             the first picture on.
+        draft: a smaller model that writes ahead, with all that it needs.
     """
 
     weights: int
@@ -50,6 +51,11 @@ class MemoryPlan:
     compute: int
     program: int
     vision: int = 0
+    draft: int = 0
+
+    def with_draft(self, draft: MemoryPlan) -> Self:
+        """With another model in the same program."""
+        return replace(self, draft=draft.weights + draft.kv + draft.compute)
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -58,6 +64,7 @@ class MemoryPlan:
             ("weights", self.weights),
             ("context", self.kv),
             ("seeing", self.vision),
+            ("guessing", self.draft),
             ("computing", self.compute),
             ("program", self.program),
         )
@@ -66,7 +73,7 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.kv + self.compute + self.program + self.vision
+        return self.weights + self.kv + self.compute + self.program + self.vision + self.draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,11 @@ def kv_bytes_per_token(header: ModelHeader, kv_type: KVType) -> int:
     return numbers * _BLOCK_BYTES[kv_type] // _BLOCK
 
 
+def can_quantize_kv(header: ModelHeader) -> bool:
+    """Whether the model's heads are whole blocks of a quantized KV type."""
+    return not (header.key_length % _BLOCK or header.value_length % _BLOCK)
+
+
 def step_bytes(header: ModelHeader, kv_type: KVType) -> StepBytes:
     """What a token of one sequence reads; all layers are taken to look at all of the context."""
     return StepBytes(header.step_bytes, kv_bytes_per_token(header, kv_type))
@@ -166,7 +178,7 @@ def choose_flash_attention(
         InvalidRequest: `off` with a quantized KV type, or a KV type the model's heads do not fit.
     """
     quantized = kv_type != "f16"
-    if quantized and (header.key_length % _BLOCK or header.value_length % _BLOCK):
+    if quantized and not can_quantize_kv(header):
         raise InvalidRequest(
             f"kv_type is {kv_type}, which stores {_BLOCK} numbers together; this model's heads "
             f"have {header.key_length}: take f16",
@@ -188,10 +200,13 @@ def _row_bytes(header: ModelHeader, lane: int, flash_attention: bool) -> int:
     queries = header.head_count * header.key_length
     widest = max(header.feed_forward_length, header.embedding_length)
     feed_forward = 3 * widest + 3 * header.embedding_length + queries
-    attention = 5 * queries + (0 if flash_attention else header.head_count * lane)
+    scores = 0 if flash_attention else header.head_count * lane
+    attention = 5 * queries + scores
     mask_bytes = lane * (2 if flash_attention else _FLOAT)
-    # Before a product with quantized weights the row is quantized too, to about a byte a number.
-    return max(feed_forward, attention) * _FLOAT + mask_bytes + widest
+    # Outside the buffer: before a product with quantized weights the row is quantized too, to about
+    # a byte a number, and before that of the scores with V, which is F16, they become F16.
+    scratch = max(widest, scores * _HALF)
+    return max(feed_forward, attention) * _FLOAT + mask_bytes + scratch
 
 
 def _flash_scratch_bytes(header: ModelHeader) -> int:

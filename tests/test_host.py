@@ -13,6 +13,7 @@ from mistral_small_edge.host import (
     Host,
     available_memory,
     choose_threads,
+    free_swap,
     performance_cores,
     probe_host,
 )
@@ -144,4 +145,5 @@ def test_this_machine() -> None:
     assert 0 < found.available_memory <= found.total_memory <= psutil.virtual_memory().total
     assert 1 <= found.performance_cores <= found.usable_cpus <= found.logical_cpus
     assert found.logical_cpus == os.cpu_count()
+    assert 0 <= free_swap() <= psutil.swap_memory().total
     assert 1 <= choose_threads(found) <= found.performance_cores

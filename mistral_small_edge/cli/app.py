@@ -17,6 +17,8 @@ from mistral_small_edge.cli.cache import cache
 from mistral_small_edge.cli.chat import chat
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
+from mistral_small_edge.cli.plan import plan
+from mistral_small_edge.cli.quantize import quantize
 from mistral_small_edge.cli.serve import serve
 from mistral_small_edge.cli.sessions import sessions
 from mistral_small_edge.errors import EdgeError
@@ -52,6 +54,8 @@ app.command()(ask)
 app.command()(bench)
 app.command()(chat)
 app.command()(download)
+app.command()(plan)
+app.command()(quantize)
 app.command()(serve)
 app.add_typer(cache, name="cache")
 app.add_typer(models, name="models")

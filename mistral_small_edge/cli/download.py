@@ -10,11 +10,13 @@ import typer
 
 from mistral_small_edge.cli import console
 from mistral_small_edge.config import DEFAULT_MODEL
-from mistral_small_edge.errors import ChecksumMismatch, readable_size
+from mistral_small_edge.errors import ChecksumMismatch, InvalidRequest, readable_size
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from mistral_small_edge.advice import Outlook
+    from mistral_small_edge.store.catalog import Catalog
     from mistral_small_edge.store.delivery import FetchProgress, Phase
     from mistral_small_edge.store.download import Fetched
     from mistral_small_edge.store.hub import Hub
@@ -26,7 +28,8 @@ def download(
         str,
         typer.Argument(
             envvar="MISTRAL_SMALL_EDGE_MODEL",
-            help="A catalog name (name:QUANT picks a build) or hf:owner/repo/file.gguf.",
+            help="A catalog name (name:QUANT picks a build, a bare name the one that suits this "
+            "machine) or hf:owner/repo/file.gguf.",
         ),
     ] = DEFAULT_MODEL,
     to: Annotated[
@@ -54,14 +57,66 @@ def download(
     from mistral_small_edge.store.hub import Hub
 
     catalog, hub = Catalog.load(), Hub(offline=offline)
-    source = catalog.find(model)
-    projector = None if no_vision else catalog.find_projector(model)
+    source, sees = _source(model, catalog, hub, to, vision=not no_vision)
+    projector = catalog.find_projector(model) if sees else None
     fetched = _fetch(source, hub, to)
     console.note(_summary(fetched))
     console.write_line(str(fetched.file.path))
     if projector is not None and projector != source:
         seeing = _fetch(projector, hub, to)
         console.note(_summary(seeing) + (f": {seeing.file.path}" if to else ""))
+
+
+def _source(
+    model: str, catalog: Catalog, hub: Hub, to: Path | None, *, vision: bool
+) -> tuple[ModelSource, bool]:
+    """What `model` names, and whether it is to see.
+
+    Where it leaves the build open: one that is here or was begun, or else what suits this machine.
+
+    Raises:
+        NotCached: none is here, and the hub is not to be asked.
+        InvalidRequest: none can be run on this machine.
+    """
+    from mistral_small_edge.store.catalog import likeliest_here, resolve
+
+    choices = catalog.choices(model)
+    if len(choices) == 1:
+        return choices[0], vision
+    found = likeliest_here(choices)
+    if found is not None:
+        state = "was begun" if found.file is None else "is here"
+        console.note(
+            f"Taking {found.source.name}, which {state}; name another build to fetch that."
+        )
+        return found.source, vision
+    if hub.is_offline:
+        resolve(model, catalog=catalog)  # says that none is here
+    suited = _suited(model, to, vision=vision)
+    return catalog.find(suited.candidate.name), suited.setting.vision
+
+
+def _suited(model: str, to: Path | None, *, vision: bool) -> Outlook:
+    """The build for this machine, and how to run it; says why on stderr.
+
+    Raises:
+        InvalidRequest: none can be run here.
+    """
+    from mistral_small_edge.advice import Wish
+    from mistral_small_edge.cli.planning import measured_machine, survey
+
+    choice, machine = survey(model), measured_machine(models=to)
+    wish = Wish(vision=None if vision else False)
+    taken = choice.recommend(machine, wish) or choice.recommend(machine.emptied(), wish)
+    if taken is None:
+        smallest = min(choice.builds, key=lambda build: build.size)
+        raise InvalidRequest(
+            f"model is {model!r}, and this machine can run no build of it; name one to fetch it "
+            f"all the same, as {smallest.candidate.name}",
+            "model",
+        )
+    console.note(f"Taking {taken.outlook.candidate.name}: {taken.reason}.")
+    return taken.outlook
 
 
 def _fetch(source: ModelSource, hub: Hub, to: Path | None) -> Fetched:

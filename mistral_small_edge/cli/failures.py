@@ -57,7 +57,8 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.CannotWrite: Face(f"Put it elsewhere: {PROGRAM} download {{source}} --to DIR"),
     errors.ChecksumMismatch: Face("Repeat the download; the damaged file was set aside."),
     errors.NotEnoughMemory: Face(
-        "Take a smaller build or --context, --kv-type q8_0, --no-vision, or insist with --force."
+        f"See what fits: {PROGRAM} plan; or try --context, --kv-type q8_0, --no-vision, or insist with "
+        "--force."
     ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
     errors.QuantizeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),

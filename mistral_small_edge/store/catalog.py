@@ -10,11 +10,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.errors import InvalidRequest, ModelNotFound
+from mistral_small_edge.errors import InvalidRequest, ModelNotFound, NotCached
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.cache import locate, look
+from mistral_small_edge.store.shape import model_shape, projector_shape
 from mistral_small_edge.store.source import (
     HUB_PREFIX,
     HubFile,
@@ -24,23 +25,38 @@ from mistral_small_edge.store.source import (
     parse_hub_file,
     split_parts,
 )
+from mistral_small_edge.store.tables import (
+    as_table,
+    nothing_left,
+    take,
+    take_positive,
+    take_strings,
+    take_table,
+    take_tables,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from mistral_small_edge.store.cache import Stored
+    from mistral_small_edge.store.shape import ModelShape, ProjectorShape
     from mistral_small_edge.store.source import Location
+    from mistral_small_edge.store.tables import Table
 
-T = TypeVar("T")
 PROJECTOR = "projector"  # what a model's projector is called, in the place of a build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One published file: its quantization, where it is, how large (see the data file's head)."""
+    """One published file: its quantization, where it is, how large (see the data file's head).
+
+    `shape` is what its header will say, a model's or a projector's.
+    """
 
     quant: str
     locations: tuple[Location, ...]
     size: int
+    shape: ModelShape | ProjectorShape
     approximate: bool = False
     sha256: str | None = None
 
@@ -50,7 +66,6 @@ class CatalogEntry:
     """One model and its builds.
 
     Attributes:
-        context_length: tokens the model was trained on.
         sampling: what its publisher recommends.
         default: the quantization meant when none is named.
         projector: the file that lets it see, if it can.
@@ -59,7 +74,6 @@ class CatalogEntry:
     name: str
     aliases: tuple[str, ...]
     licence: str
-    context_length: int
     sampling: SamplingParams
     default: str
     builds: tuple[Build, ...]
@@ -68,6 +82,15 @@ class CatalogEntry:
     def sources(self) -> Iterator[ModelSource]:
         """Every build, and the projector, as something that can be asked for."""
         return map(self._source, self._files())
+
+    def choices(self) -> tuple[ModelSource, ...]:
+        """Every build: the default, then the next smaller ones, then the next larger ones."""
+        (default,) = (build for build in self.builds if build.quant.lower() == self.default.lower())
+        smaller = [build for build in self.builds if build.size < default.size]
+        larger = [build for build in self.builds if build.size >= default.size]
+        larger.remove(default)
+        ordered = (default, *_by_size(smaller)[::-1], *_by_size(larger))
+        return tuple(map(self._source, ordered))
 
     def has(self, location: Location | None) -> bool:
         """Whether a build is published there."""
@@ -99,6 +122,7 @@ class CatalogEntry:
             approximate=build.approximate,
             sha256=build.sha256,
             sampling=self.sampling,
+            shape=build.shape,
         )
 
 
@@ -118,9 +142,9 @@ class Catalog:
         path = path or _data_file()
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
-            tables = _tables(document, "model")
+            tables = take_tables(document, "model")
             entries = tuple(_entry(table, path.parent) for table in tables)
-            _nothing_left(document)
+            nothing_left(document)
             _check_names(entries)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -133,15 +157,23 @@ class Catalog:
             ModelNotFound: no such name or build; it lists those that exist.
             InvalidRequest: a malformed address, or a part of a split file that is not the first.
         """
+        return self.choices(name)[0]
+
+    def choices(self, name: str) -> tuple[ModelSource, ...]:
+        """Everything that `name` may mean, the likeliest first: all builds where it names none.
+
+        Raises:
+            ModelNotFound, InvalidRequest: as `find`.
+        """
         if name.startswith(HUB_PREFIX):
             file = parse_hub_file(name)
-            return ModelSource(name=file.address, locations=(file,))
+            return (ModelSource(name=file.address, locations=(file,)),)
         head, colon, quant = name.partition(":")
         for entry in self.entries:
             if head.lower() in _spellings(entry):
-                return entry.source(quant if colon else entry.default)
+                return (entry.source(quant),) if colon else entry.choices()
         if "/" in name or name.lower().endswith(".gguf"):
-            return _local(Path(name))
+            return (_local(Path(name)),)
         raise ModelNotFound(name, [entry.name for entry in self.entries])
 
     def find_projector(self, name: str) -> ModelSource | None:
@@ -164,6 +196,8 @@ def resolve(
 ) -> ModelFile:
     """The file on this disk that `name` means; never asks a network.
 
+    Where `name` leaves the build open, it is the likeliest of those that are here.
+
     Args:
         name: what `Catalog.find` takes, or a path.
         cache: the hub's cache directory; None takes the one that HF_HOME or HF_HUB_CACHE say.
@@ -176,8 +210,22 @@ def resolve(
         ModelLoadFailed: a later part of a split file is missing.
         InvalidRequest: `name` is malformed.
     """
-    source = _local(name) if isinstance(name, Path) else (catalog or Catalog.load()).find(name)
-    return locate(source, cache)
+    if isinstance(name, Path):
+        return locate(_local(name), cache)
+    choices = (catalog or Catalog.load()).choices(name)
+    if len(choices) == 1:
+        return locate(choices[0], cache)
+    begun = likeliest_here(choices, cache)
+    if begun is None:
+        raise NotCached(name, "none of its builds is on this disk")
+    return begun.file or locate(begun.source, cache)
+
+
+def likeliest_here(choices: Sequence[ModelSource], cache: Path | None = None) -> Stored | None:
+    """The first of `choices` that is on this disk, or else that was begun; None if none was."""
+    stored = [look(source, cache) for source in choices]
+    whole = (each for each in stored if each.file is not None)
+    return next(whole, next((each for each in stored if each.fetched), None))
 
 
 def resolve_projector(
@@ -220,6 +268,10 @@ def _spellings(entry: CatalogEntry) -> tuple[str, ...]:
     return (entry.name.lower(), *(alias.lower() for alias in entry.aliases))
 
 
+def _by_size(builds: Iterable[Build]) -> list[Build]:
+    return sorted(builds, key=lambda build: build.size)
+
+
 def _check_names(entries: tuple[CatalogEntry, ...]) -> None:
     spellings = [spelling for entry in entries for spelling in _spellings(entry)]
     for spelling in spellings:
@@ -227,19 +279,20 @@ def _check_names(entries: tuple[CatalogEntry, ...]) -> None:
             raise ValueError(f"two models are called {spelling!r}")
 
 
-def _entry(table: dict[str, object], folder: Path) -> CatalogEntry:
-    projector = table.pop("projector", None)
+def _entry(table: Table, folder: Path) -> CatalogEntry:
+    projector, shape = table.pop("projector", None), model_shape(take_table(table, "shape"))
     entry = CatalogEntry(
-        name=_take(table, "name", str),
-        aliases=tuple(_strings(table, "aliases")),
-        licence=_take(table, "licence", str),
-        context_length=_positive(table, "context_length"),
-        sampling=_sampling(_table(table, "sampling")),
-        default=_take(table, "default", str),
-        builds=tuple(_build(build, folder) for build in _tables(table, "build")),
-        projector=None if projector is None else _build(_as_table(projector, "projector"), folder),
+        name=take(table, "name", str),
+        aliases=tuple(take_strings(table, "aliases")),
+        licence=take(table, "licence", str),
+        sampling=_sampling(take_table(table, "sampling")),
+        default=take(table, "default", str),
+        builds=tuple(_build(build, folder, shape) for build in take_tables(table, "build")),
+        projector=None
+        if projector is None
+        else _projector(as_table(projector, "projector"), folder),
     )
-    _nothing_left(table)
+    nothing_left(table)
     quants = [build.quant.lower() for build in entry.builds]
     if len(set(quants)) != len(quants):
         raise ValueError(f"{entry.name} has two builds of one quant")
@@ -248,26 +301,31 @@ def _entry(table: dict[str, object], folder: Path) -> CatalogEntry:
     return entry
 
 
-def _build(table: dict[str, object], folder: Path) -> Build:
+def _projector(table: Table, folder: Path) -> Build:
+    return _build(table, folder, projector_shape(take_table(table, "shape")))
+
+
+def _build(table: Table, folder: Path, shape: ModelShape | ProjectorShape) -> Build:
     build = Build(
-        quant=_take(table, "quant", str),
-        size=_positive(table, "size"),
-        approximate=_take(table, "approximate", bool) if "approximate" in table else False,
-        sha256=_take(table, "sha256", str) if "sha256" in table else None,
+        quant=take(table, "quant", str),
+        size=take_positive(table, "size"),
+        approximate=take(table, "approximate", bool) if "approximate" in table else False,
+        sha256=take(table, "sha256", str) if "sha256" in table else None,
         locations=_locations(table, folder),
+        shape=shape,
     )
-    _nothing_left(table)
+    nothing_left(table)
     return build
 
 
-def _locations(table: dict[str, object], folder: Path) -> tuple[Location, ...]:
+def _locations(table: Table, folder: Path) -> tuple[Location, ...]:
     if "beside" in table:
-        return (folder / _take(table, "beside", str),)
+        return (folder / take(table, "beside", str),)
     if "package" in table:
-        file = _take(table, "file", str)
-        return (PackageFile(_take(table, "package", str), file, _take(table, "requirement", str)),)
+        file = take(table, "file", str)
+        return (PackageFile(take(table, "package", str), file, take(table, "requirement", str)),)
     try:
-        files: tuple[HubFile, ...] = tuple(map(parse_hub_file, _strings(table, "sources")))
+        files: tuple[HubFile, ...] = tuple(map(parse_hub_file, take_strings(table, "sources")))
     except InvalidRequest as error:
         raise ValueError(f"sources: {error}") from error
     if not files:
@@ -275,51 +333,10 @@ def _locations(table: dict[str, object], folder: Path) -> tuple[Location, ...]:
     return files
 
 
-def _sampling(table: dict[str, object]) -> SamplingParams:
-    temperature, top_p = _take(table, "temperature", float), _take(table, "top_p", float)
-    _nothing_left(table)
+def _sampling(table: Table) -> SamplingParams:
+    temperature, top_p = take(table, "temperature", float), take(table, "top_p", float)
+    nothing_left(table)
     try:
         return SamplingParams(temperature=temperature, top_p=top_p)
     except InvalidRequest as error:
         raise ValueError(f"sampling: {error}") from error
-
-
-def _take(table: dict[str, object], key: str, kind: type[T]) -> T:
-    """Remove and return `key`, so that what remains in the end is what nobody knows."""
-    value = table.pop(key, None)
-    if type(value) is not kind:
-        raise ValueError(f"{key} is {value!r}; it must be of type {kind.__name__}")
-    return value
-
-
-def _positive(table: dict[str, object], key: str) -> int:
-    value = _take(table, key, int)
-    if value <= 0:
-        raise ValueError(f"{key} is {value}; it must be positive")
-    return value
-
-
-def _strings(table: dict[str, object], key: str) -> list[str]:
-    values = _take(table, key, list)
-    if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{key} must hold strings")
-    return values
-
-
-def _table(table: dict[str, object], key: str) -> dict[str, object]:
-    return _as_table(table.pop(key, None), key)
-
-
-def _tables(table: dict[str, object], key: str) -> list[dict[str, object]]:
-    return [_as_table(value, key) for value in _take(table, key, list)]
-
-
-def _as_table(value: object, key: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{key} is {value!r}; it must be a table")  # noqa: TRY004 - one error kind
-    return value
-
-
-def _nothing_left(table: dict[str, object]) -> None:
-    if table:
-        raise ValueError(f"unknown key {', '.join(sorted(table))}")

@@ -15,6 +15,7 @@ from mistral_small_edge.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
+    from mistral_small_edge.store.shape import ModelShape, ProjectorShape
 
 HUB_PREFIX = "hf:"
 DEFAULT_REVISION = "main"
@@ -70,6 +71,7 @@ class ModelSource:
         approximate: `size` is a round figure.
         sha256: of the file, where the catalog knows it.
         sampling: what the model's publisher recommends.
+        shape: what its header will say, where the catalog knows it.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ModelSource:
     approximate: bool = False
     sha256: str | None = None
     sampling: SamplingParams | None = None
+    shape: ModelShape | ProjectorShape | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

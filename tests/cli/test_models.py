@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.errors import AccessDenied
 from mistral_small_edge.store import download
 from mistral_small_edge.store.catalog import Catalog
@@ -214,6 +215,50 @@ def test_a_model_comes_with_its_projector_unless_it_is_not_to_see(machine: Machi
     assert machine.listed()[PROJECTOR]["state"] == "present"
     assert machine.run("models", "remove", PROJECTOR, "--yes").returncode == 0
     assert machine.listed()[MODEL]["state"] == "present"
+
+
+def test_a_download_without_a_build_takes_the_one_that_suits(machine: Machine) -> None:
+    for source in Catalog.load().choices(DEFAULT_MODEL):
+        (location, *_) = source.locations
+        assert isinstance(location, HubFile)
+        machine.hub.add(location.repository, location.filename, CONTENT)
+    done = machine.run("download")
+    if done.returncode:  # a small machine
+        assert "this machine can run no build of it; name one" in done.stderr
+        assert (done.returncode, machine.files()) == (2, [])
+        return
+    taken = done.stderr.splitlines()[0].removeprefix("Taking ").split(": ")[0]
+    reason = done.stderr.splitlines()[0].partition(": ")[2]
+    assert "it fits and leaves" in reason or "it is tight and leaves" in reason
+    listed = machine.listed()
+    assert listed[taken]["path"] == done.stdout.removesuffix("\n")
+    assert [
+        name
+        for name in listed
+        if name.startswith(DEFAULT_MODEL)
+        and "proj" not in name
+        and listed[name]["state"] == "present"
+    ] == [taken]
+
+
+def test_a_download_without_a_build_goes_on_with_what_was_begun(machine: Machine) -> None:
+    machine.begin(MODEL)
+    begun = machine.run("download", DEFAULT_MODEL, "--no-vision")
+    assert begun.stderr.startswith(f"Taking {MODEL}, which was begun; name another build")
+    assert machine.listed()[MODEL]["state"] == "present"
+    again = machine.run("download", DEFAULT_MODEL, "--no-vision", "--offline")
+    assert again.stdout == begun.stdout
+    assert again.stderr.startswith(f"Taking {MODEL}, which is here; name another build")
+
+
+def test_offline_a_download_without_a_build_wants_one_that_is_here(machine: Machine) -> None:
+    done = machine.run("download", "--offline")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: {DEFAULT_MODEL}: none of its builds is on this disk",
+        f"  Fetch it while online: mistral-small-edge download {DEFAULT_MODEL}",
+    ]
+    assert machine.hub.asked == []
 
 
 def test_a_projector_goes_where_its_model_goes(machine: Machine, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mistral_small_edge.errors import (
 )
 from mistral_small_edge.store.cache import survey
 from mistral_small_edge.store.catalog import Catalog, resolve
+from mistral_small_edge.store.hub_cache import blobs_directory, pointer_to, unfinished_name
 from mistral_small_edge.store.source import HubFile, PackageFile
 
 PUBLISHED = Catalog.load()
@@ -28,9 +29,18 @@ ENTRY = """
 name = "tiny"
 aliases = ["someone/tiny"]
 licence = "MIT"
-context_length = 64
 sampling = { temperature = 0.5, top_p = 1.0 }
 default = "Q8_0"
+[model.shape]
+block_count = 1
+embedding_length = 8
+feed_forward_length = 16
+head_count = 2
+head_count_kv = 1
+key_length = 4
+value_length = 4
+vocab_size = 32
+context_length = 64
 [[model.build]]
 quant = "Q8_0"
 size = 1000
@@ -95,6 +105,15 @@ def test_mistral_small_can_see() -> None:
     assert projector is not None
     assert projector.approximate
     assert len(projector.locations) == 2
+
+
+def test_a_name_without_a_quant_may_mean_every_build() -> None:
+    names = [source.name.partition(":")[2] for source in PUBLISHED.choices(DEFAULT_MODEL)]
+    smaller = ["Q4_K_S", "IQ4_XS", "Q3_K_M", "UD-IQ3_XXS", "Q2_K"]
+    assert names == ["Q4_K_M", *smaller, "UD-Q4_K_XL", "Q5_K_M", "Q6_K", "Q8_0"]
+    (only,) = PUBLISHED.choices("mistral-small-3.2:q6_k")
+    assert only == PUBLISHED.find("mistral-small-3.2:Q6_K")
+    assert [source.name for source in PUBLISHED.choices("some.gguf")] == ["some.gguf"]
 
 
 def test_an_unknown_quant_lists_those_that_exist() -> None:
@@ -198,6 +217,55 @@ def test_what_was_never_fetched(tmp_path: Path) -> None:
     assert caught.value.source == "mistral-small-3.2:Q2_K"  # what `download` would take
 
 
+def put_in_cache(cache: Path, quant: str, *, whole: bool = True) -> Path:
+    """A build of the default model, or the beginning of one, as the hub's tools leave it."""
+    (location, *_) = PUBLISHED.find(f"{DEFAULT_MODEL}:{quant}").locations
+    assert isinstance(location, HubFile)
+    path = pointer_to(location, cache)
+    if not whole:
+        blobs = blobs_directory(location.repository, cache)
+        path = blobs / unfinished_name(location.filename, "0" * 64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"GGUF")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("here", "taken"),
+    [
+        (["Q3_K_M"], "Q3_K_M"),
+        (["Q8_0"], "Q8_0"),
+        (["Q2_K", "Q3_K_M", "Q8_0"], "Q3_K_M"),
+        (["Q3_K_M", "Q4_K_M", "Q8_0"], "Q4_K_M"),
+        (["Q8_0", "Q5_K_M"], "Q5_K_M"),
+    ],
+)
+def test_a_build_that_is_left_open_is_one_that_is_here(
+    tmp_path: Path, here: list[str], taken: str
+) -> None:
+    put_in_cache(tmp_path, "Q4_K_S", whole=False)
+    paths = {quant: put_in_cache(tmp_path, quant) for quant in here}
+    for name in (DEFAULT_MODEL, "mistralai/Mistral-Small-3.2-24B-Instruct-2506"):
+        file = resolve(name, cache=tmp_path)
+        assert (file.name, file.path) == (f"{DEFAULT_MODEL}:{taken}", paths[taken])
+
+
+def test_a_build_that_is_named_is_no_other(tmp_path: Path) -> None:
+    put_in_cache(tmp_path, "Q3_K_M")
+    with pytest.raises(NotCached, match="Q4_K_M: it is not on this disk"):
+        resolve(f"{DEFAULT_MODEL}:Q4_K_M", cache=tmp_path)
+
+
+def test_where_no_build_is_here_the_choice_is_left_to_the_download(tmp_path: Path) -> None:
+    with pytest.raises(NotCached, match="none of its builds is on this disk") as caught:
+        resolve(DEFAULT_MODEL, cache=tmp_path)
+    assert hint_for(caught.value).endswith(f"download {DEFAULT_MODEL}")
+    put_in_cache(tmp_path, "Q2_K", whole=False)
+    with pytest.raises(NotCached, match=r"only 4 bytes of 8\.9 GB") as caught:
+        resolve(DEFAULT_MODEL, cache=tmp_path)
+    assert hint_for(caught.value).endswith(f"download {DEFAULT_MODEL}:Q2_K")
+
+
 def test_the_demo_is_found_without_importing_its_package() -> None:
     script = (
         "import sys; from mistral_small_edge.store.catalog import resolve; file = resolve('demo');"
@@ -270,6 +338,10 @@ def test_a_catalog_of_ones_own(tmp_path: Path) -> None:
         ('["someone/tiny-GGUF/tiny-Q8_0.gguf"]', "[1]", "sources must hold strings"),
         ('["someone/tiny"]', '["Tiny"]', "two models are called 'tiny'"),
         ("sampling = {", "sampling = [] # {", "sampling is"),
+        ("head_count = 2", "head_count = 0", "head_count is 0; it must be positive"),
+        ("vocab_size = 32", "", "vocab_size is None"),
+        ("block_count = 1", "block_count = 1\nblocks = 1", "unknown key blocks"),
+        ("block_count = 1", 'block_count = 1\ntied_embedding = "no"', "must be of type bool"),
     ],
 )
 def test_the_data_file_is_checked(tmp_path: Path, right: str, wrong: str, complaint: str) -> None:

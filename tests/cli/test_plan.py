@@ -1,0 +1,203 @@
+"""`plan`: its screen for machines that are not here, its figures, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_small_edge.advice import Wish
+from mistral_small_edge.cli import plan_screen
+from mistral_small_edge.cli.plan_figures import Figures
+from mistral_small_edge.cli.planning import measured_machine, survey
+from mistral_small_edge.errors import NotCached
+from mistral_small_edge.gguf import read_header
+from mistral_small_edge.machines import another_machine
+from mistral_small_edge.store.hub_cache import pointer_to
+from mistral_small_edge.store.source import parse_hub_file
+from tests.tiny_gguf import write_tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = "mistral-small-3.2"
+
+
+def screen(
+    capsys: pytest.CaptureFixture[str], machine: str, wish: Wish | None = None, model: str = MODEL
+) -> list[str]:
+    figures = Figures.of(survey(model), another_machine(machine), wish or Wish())
+    plan_screen.show(figures)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= plan_screen.WIDTH
+    return lines
+
+
+def row(lines: list[str], build: str) -> str:
+    (found,) = (line for line in lines if line.split()[:1] == [build])
+    return " ".join(found.split())
+
+
+def typed(lines: list[str]) -> list[str]:
+    return [line.strip() for line in lines if line.startswith("  mistral-small-edge")]
+
+
+def test_a_board_at_a_glance(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "pi5-16gb")
+    assert "Raspberry Pi 5; 4 threads" in row(lines, "processor")
+    assert row(lines, "memory").startswith("memory 16 GB as it is sold, 17.2 GB by the byte; 16.2")
+    assert "17.1 GB/s, on paper (32 bits of LPDDR4X-4267)" in row(lines, "reading")
+    assert row(lines, "Q2_K").startswith("Q2_K 8.9 GB 34k 65k 23k 1.8 fits")
+    assert row(lines, "Q3_K_M").endswith("1.4 tight, leaves only 415.5 MB")
+    assert row(lines, "IQ4_XS").startswith("IQ4_XS ~12.8 GB")
+    assert row(lines, "Q8_0").endswith("- - - - no, lacks 13.2 GB")
+    assert any(line.startswith(f"Take {MODEL}:Q3_K_M: it fits") for line in lines)
+    assert typed(lines) == [
+        f"mistral-small-edge download {MODEL}:Q3_K_M",
+        f"mistral-small-edge chat --model {MODEL}:Q3_K_M --kv-type q8_0",
+    ]
+    assert len(lines) <= 40
+
+
+def test_what_is_given_up_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "16GB", Wish(context_length=4096, vision=False))
+    assert "4k, f16, text only" in "\n".join(lines)
+    assert "pictures  " not in "\n".join(lines)
+    assert row(lines, "Q4_K_M").endswith("? tight, leaves only 583.7 MB")
+    assert "--bandwidth tells it" in row(lines, "reading")
+    assert typed(lines)[-1] == (
+        f"mistral-small-edge chat --model {MODEL}:Q4_K_M --no-vision --kv-type q8_0 --context 4096"
+    )
+
+
+def test_a_machine_that_is_too_small_is_told_the_least(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "pi5-8gb")
+    assert typed(lines) == []
+    told = " ".join(lines)
+    assert f"None of them can be run: even {MODEL}:Q2_K with 4k context, q8_0, text only," in told
+
+
+def test_what_closing_programs_would_give(capsys: pytest.CaptureFixture[str]) -> None:
+    told = " ".join(screen(capsys, "macbook-16gb"))
+    assert f"Take {MODEL}:Q2_K: it fits" in told
+    assert f"If no other program ran, it would be {MODEL}:Q3_K_M: it fits" in told
+
+
+def test_what_is_here_is_marked_and_not_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "pi5-8gb", model="toy")
+    assert row(lines, "f16*").endswith("fits, leaves 7.2 GB")
+    assert "catalog's sizes" not in " ".join(lines)
+    assert typed(lines) == ["mistral-small-edge chat --model toy:f16"]
+
+
+def test_a_file_of_ones_own_is_planned_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "own.gguf"
+    write_tiny_model(path)
+    (build,) = survey(str(path)).builds
+    assert build.here
+    assert build.candidate.header == read_header(path)
+    assert build.candidate.missing == 0
+
+
+def test_a_file_whose_shape_nobody_knows_has_to_be_here() -> None:
+    with pytest.raises(NotCached):
+        survey("hf:someone/model-GGUF/unknown.gguf")
+
+
+def test_a_build_that_is_here_is_planned_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    place = pointer_to(parse_hub_file(HUB_FILE), tmp_path)
+    place.parent.mkdir(parents=True)
+    path = place
+    write_tiny_model(path)
+    builds = {build.candidate.name: build for build in survey(MODEL).builds}
+    here = builds.pop(f"{MODEL}:Q2_K")
+    assert here.here
+    assert here.candidate.header == read_header(path)
+    assert not any(build.here for build in builds.values())
+    assert all(build.candidate.missing == build.size for build in builds.values())
+
+
+HUB_FILE = (
+    "unsloth/Mistral-Small-3.2-24B-Instruct-2506-GGUF/Mistral-Small-3.2-24B-Instruct-2506-Q2_K.gguf"
+)
+
+
+def test_this_machine_is_measured_unless_it_is_told() -> None:
+    measured, told = measured_machine(), measured_machine(1e9)
+    assert measured.bandwidth is not None
+    assert measured.bandwidth > 0
+    assert "measured" in measured.bandwidth_source
+    assert told.bandwidth == 1e9
+    assert told.free_disk is not None
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mistral_small_edge", "plan", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_figure_as_json() -> None:
+    done = run("--json", "--bandwidth", "50")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["machine"]["memory_bytes_per_second"] == 50e9
+    assert found["machine"]["disk_free"] > 0
+    assert found["builds"][0]["name"] == f"{MODEL}:Q2_K"
+    plans = [plan for build in found["builds"] for plan in build["plans"]]
+    assert len(plans) == 10 * 4 * 2 * 2
+    for plan in plans:
+        assert plan["memory"] == sum(plan["memory_parts"].values())
+        assert plan["memory_left"] == found["machine"]["memory_available"] - plan["memory"]
+        assert (plan["verdict"] == "no") or plan["memory_left"] >= 0
+    recommended = found["recommendation"]
+    if recommended is not None:
+        assert recommended["verdict"] in ("fits", "tight")
+        assert recommended["build"] in [build["name"] for build in found["builds"]]
+
+
+def test_the_full_matrix_of_one_build() -> None:
+    done = run(f"{MODEL}:q4_k_m", "--for", "pi5-16gb", "--all")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[0].split()[:4] == ["build", "context", "KV", "pictures"]
+    assert len(lines) == 2 + 4 * 2 * 2
+    assert f"{MODEL}:Q4_K_M 128k f16 yes 14.3 GB 21.5 GB 1.9 GB" in lines[-4]
+
+
+def test_the_machines_that_have_a_name() -> None:
+    names = [line.split()[0] for line in run("--for", "list").stdout.splitlines()[2:]]
+    assert names == [preset["name"] for preset in json.loads(run("--for", "list", "--json").stdout)]
+    assert "pi5-16gb" in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--for", "pi6"], 2, "--for is 'pi6'"),
+        (["--for", "16GB", "--bandwidth", "0"], 2, "--bandwidth is 0"),
+        (["--for", "16GB", "--bandwidth", "nan"], 2, "--bandwidth is nan"),
+        (["--for", "16GB", "--context", "10"], 2, "context_length is 10"),
+        (["--for", "list", "--all"], 2, "--for list"),
+        (["demo", "--for", "16GB", "--vision"], 2, "no projector is known"),
+        (["nosuch", "--for", "16GB"], 1, "no model 'nosuch'"),
+    ],
+)
+def test_what_is_refused(arguments: list[str], code: int, complaint: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert f"error: {complaint}" in done.stderr or complaint in done.stderr
+    assert "Traceback" not in done.stderr
