@@ -2,7 +2,7 @@
 
     python -m tests.gguf.llama_child load FILE...            every file, as it is
     python -m tests.gguf.llama_child mutate FILE FIRST COUNT damage that read_header lets through
-    python -m tests.gguf.llama_child fill FILE CONTEXT       a conversation of that many tokens
+    python -m tests.gguf.llama_child fill FILE CONTEXT KV    a conversation of that many tokens
 
 What it is about to try goes to stdout first, so that the last line of a dead child tells; the
 last line of all is the most memory that was resident.
@@ -16,15 +16,20 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_cpp import llama_cpp as lib
 
 from mistral_small_edge.errors import ModelLoadFailed
 from mistral_small_edge.gguf import read_header
+from mistral_small_edge.memory import choose_flash_attention
 from tests.gguf.mutations import Original, mutate
 
+if TYPE_CHECKING:
+    from mistral_small_edge.config import KVType
+
 FILL_CHUNK = 512
+_KV_TYPES = {"f16": lib.GGML_TYPE_F16, "q8_0": lib.GGML_TYPE_Q8_0}
 TEXT = "Hello wörld, the 42nd \n\t😀 <s><|im_end|>".encode()
 
 
@@ -90,14 +95,22 @@ def _mutate(path: Path, first: int, count: int) -> None:
             _say(attempt(target, flash_attention=seed % 2 == 0))
 
 
-def _fill(path: Path, context_length: int) -> None:
+def _fill(path: Path, context_length: int, kv_type: KVType) -> None:
     importlib.import_module("mistral_small_edge.cli.app")  # the program around it counts too
     importlib.import_module("mistral_small_edge.llm")
     params = lib.llama_model_default_params()
     params.load_mode = lib.LLAMA_LOAD_MODE_MMAP
     model = lib.llama_model_load_from_file(str(path).encode(), params)
-    options = _context_params(flash_attention=False)
+    flash_attention = choose_flash_attention(
+        read_header(path),
+        context_length=context_length,
+        kv_type=kv_type,
+        prefill_chunk=FILL_CHUNK,
+        wanted="auto",
+    )
+    options = _context_params(flash_attention)
     options.n_ctx, options.n_batch, options.n_ubatch = context_length, FILL_CHUNK, FILL_CHUNK
+    options.type_k = options.type_v = _KV_TYPES[kv_type]
     context = lib.llama_init_from_model(model, options)
     ids = (lib.llama_token * FILL_CHUNK)(*range(100, 100 + FILL_CHUNK))
     for _ in range(0, context_length, FILL_CHUNK):
@@ -129,5 +142,6 @@ if __name__ == "__main__":
         case "mutate":
             _mutate(Path(file), *map(int, rest))
         case "fill":
-            _fill(Path(file), *map(int, rest))
+            (length, kind) = rest
+            _fill(Path(file), int(length), cast("KVType", kind))
     _say(f"peak {_peak()}")
