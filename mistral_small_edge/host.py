@@ -91,6 +91,15 @@ def performance_cores(root: Path, cpus: frozenset[int]) -> int:
     return max(1, min(counted or len(cpus), len(cpus)))
 
 
+def processor_flags(root: Path = Path("/")) -> frozenset[str]:
+    """What the first core has, in the kernel's names (`avx2`, `asimddp`); empty if nobody tells."""
+    for line in cgroups.read_text(root / "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
 def _affinity() -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))

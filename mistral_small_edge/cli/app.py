@@ -15,6 +15,7 @@ from mistral_small_edge.cli.ask import ask
 from mistral_small_edge.cli.bench import bench
 from mistral_small_edge.cli.cache import cache
 from mistral_small_edge.cli.chat import chat
+from mistral_small_edge.cli.doctor import doctor
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
 from mistral_small_edge.cli.plan import plan
@@ -53,6 +54,7 @@ def _program(
 app.command()(ask)
 app.command()(bench)
 app.command()(chat)
+app.command()(doctor)
 app.command()(download)
 app.command()(plan)
 app.command()(quantize)
