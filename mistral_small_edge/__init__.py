@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from mistral_small_edge.errors import EdgeError
     from mistral_small_edge.images import Image
     from mistral_small_edge.images.sources import image_from
-    from mistral_small_edge.llm import LLM, Stream
+    from mistral_small_edge.llm import LLM, ChatModel, RemoteLLM, Stream
     from mistral_small_edge.sampling_params import SamplingParams
 
 _HOMES = {
     "LLM": "llm",
+    "ChatModel": "llm",
     "ChatRequest": "chat.messages",
     "ChatResponse": "chat.deltas",
     "Choice": "chat.response_format",
@@ -60,6 +61,7 @@ _HOMES = {
     "NamedTool": "chat.tools",
     "Progress": "chat.deltas",
     "Regex": "chat.response_format",
+    "RemoteLLM": "llm",
     "SamplingParams": "sampling_params",
     "Stream": "llm",
     "TextDelta": "chat.deltas",
@@ -74,6 +76,7 @@ _HOMES = {
 
 __all__ = [
     "LLM",
+    "ChatModel",
     "ChatRequest",
     "ChatResponse",
     "Choice",
@@ -91,6 +94,7 @@ __all__ = [
     "NamedTool",
     "Progress",
     "Regex",
+    "RemoteLLM",
     "SamplingParams",
     "Stream",
     "TextDelta",

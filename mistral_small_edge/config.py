@@ -48,6 +48,8 @@ class EngineConfig:
         prompt_cache: a folder where prompts that were read outlive the process.
         speculation: `auto` guesses what an answer takes from its prompt and checks several tokens
             at once where that is faster; the answer stays what it is.
+        draft_model: a smaller model of the same vocabulary, that writes ahead where the prompt has nothing
+            to repeat; what `LLM.load` takes as a model.
         image_cache: a folder where what pictures look like to the model outlives the process.
     """
 
@@ -61,6 +63,7 @@ class EngineConfig:
     repack: Repack = "auto"
     mlock: bool = False
     speculation: Speculation = "auto"
+    draft_model: str | Path | None = None
     force: bool = False
     vision: bool = True
     projector: str | Path | None = None
@@ -82,6 +85,8 @@ class EngineConfig:
         _one_of("flash_attention", self.flash_attention, get_args(FlashAttention))
         _one_of("repack", self.repack, get_args(Repack))
         _one_of("speculation", self.speculation, get_args(Speculation))
+        if self.draft_model is not None and self.speculation == "off":
+            raise InvalidRequest("a draft model is named and speculation is off", "draft_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_small_edge.cli import console, options
-from mistral_small_edge.cli.bench_figures import Figures
+from mistral_small_edge.cli.bench_figures import Figures, Tuned
 from mistral_small_edge.cli.engine_options import ComputeOptions, spelled_out
 from mistral_small_edge.cli.loading import load
 from mistral_small_edge.config import DEFAULT_MODEL, Speculation
+from mistral_small_edge.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from mistral_small_edge.benchmark import Workload
@@ -33,6 +34,14 @@ def bench(
     sweep: Annotated[
         bool,
         typer.Option("--sweep", help="Also try every number of threads, and recommend one."),
+    ] = False,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Also find out anew what is fastest here (threads, attention, the layout of weights), "
+            "and remember it for every command that leaves it open.",
+        ),
     ] = False,
     depth: Annotated[
         bool,
@@ -77,8 +86,13 @@ def bench(
         from mistral_small_edge.benchmark.plot import check
 
         check(plot)
-    with load(model, config, verbose) as llm:
-        figures = _measure(llm, workload, sweep=sweep, depth=depth or plot is not None)
+    if tune and engine.threads is not None:
+        raise InvalidRequest("--tune is to find what --threads says: give one of them", "--tune")
+    with load(model, config, verbose, try_again=tune) as llm:
+        figures = _measure(llm, workload, sweep=sweep or tune, depth=depth or plot is not None)
+        if tune and figures.sweep is not None:
+            llm.keep_threads(figures.sweep.best_for_decode)
+            figures = replace(figures, tuned=Tuned.of(llm, figures.sweep.best_for_decode))
     figures.show(as_json=as_json)
     if plot is not None:
         _draw(plot, figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mistral_small_edge.cli import console
 from mistral_small_edge.errors import readable_size
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_small_edge.benchmark import BenchmarkReport, Depth, ThreadSweep
+    from mistral_small_edge.llm import LLM
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was found to be the fastest, and is remembered."""
+
+    threads: int
+    flash_attention: bool
+    repack: bool
+
+    @classmethod
+    def of(cls, llm: LLM, threads: int) -> Self:
+        """What `llm` was loaded with, and the number of threads that was measured afterwards."""
+        return cls(threads, llm.flash_attention, llm.repack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +36,7 @@ class Figures:
     report: BenchmarkReport
     sweep: ThreadSweep | None = None
     depths: Sequence[Depth] | None = None
+    tuned: Tuned | None = None
 
     def show(self, *, as_json: bool) -> None:
         """Print them on stdout."""
@@ -32,6 +48,8 @@ class Figures:
             _show_sweep(self.sweep)
         if self.depths is not None:
             _show_depths(self.depths)
+        if self.tuned is not None:
+            _show_tuned(self.tuned)
 
     def as_json(self) -> dict[str, object]:
         """Every figure, in seconds, bytes and tokens a second; null is what was not asked for."""
@@ -52,6 +70,7 @@ class Figures:
             "rounds": [asdict(one) for one in report.rounds],
             "thread_sweep": None if sweep is None else _sweep_as_json(sweep),
             "depths": None if depths is None else [asdict(one) for one in depths],
+            "tuned": None if self.tuned is None else asdict(self.tuned),
         }
 
 
@@ -97,6 +116,15 @@ def _show_depths(depths: Sequence[Depth]) -> None:
         for one in depths
     ]
     console.write_table(("context", "reading up to it", "writing behind it"), rows)
+
+
+def _show_tuned(tuned: Tuned) -> None:
+    console.write_line("")
+    console.write_line(
+        f"remembered: {tuned.threads} threads, attention "
+        f"{'by tiles (--flash-attention on)' if tuned.flash_attention else 'whole'}, weights "
+        f"{'laid out anew' if tuned.repack else 'as the file has them (--repack off)'}"
+    )
 
 
 def _sweep_as_json(sweep: ThreadSweep) -> dict[str, object]:

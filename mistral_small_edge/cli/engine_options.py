@@ -51,6 +51,7 @@ class AnswerOptions(ComputeOptions):
     """What commands take besides that answer what they are asked."""
 
     speculation: options.Speculate = _DEFAULTS.speculation
+    draft_model: options.DraftModel = None
     no_vision: options.NoVision = not _DEFAULTS.vision
     mmproj: options.Mmproj = None
 
@@ -59,6 +60,7 @@ class AnswerOptions(ComputeOptions):
         return replace(
             super().config(),
             speculation=self.speculation,
+            draft_model=self.draft_model,
             vision=not self.no_vision,
             projector=self.mmproj,
         )

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from mistral_small_edge.llm import LLM
 
 
-def load(model: str, config: EngineConfig, verbose: bool) -> LLM:
+def load(model: str, config: EngineConfig, verbose: bool, *, try_again: bool = False) -> LLM:
     """Load `model` behind a bar on stderr, or under llama.cpp's own log if `verbose`.
+
+    Args:
+        try_again: as of `LLM.load`.
 
     Raises:
         ModelError: it is not there, or not fit to be loaded.
@@ -40,7 +43,7 @@ def load(model: str, config: EngineConfig, verbose: bool) -> LLM:
             check()
             bar.update(round(100 * fraction), 100, "Trying this machine, once")
 
-        llm = LLM.load(model, config, on_progress=advance, on_trial=tried)
+        llm = LLM.load(model, config, on_progress=advance, on_trial=tried, try_again=try_again)
     if verbose:
         console.note(_choices(llm))
     return llm

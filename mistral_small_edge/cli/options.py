@@ -55,6 +55,15 @@ Speculate = Annotated[
         help="auto guesses ahead what an answer repeats, where that is faster; the answer stays the same.",
     ),
 ]
+DraftModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="A smaller model of the same vocabulary that writes ahead where there is nothing to "
+        "repeat: a .gguf file or hf:owner/repo/file.gguf.",
+        show_default="none",
+    ),
+]
 Repacking = Annotated[
     Repack,
     typer.Option(

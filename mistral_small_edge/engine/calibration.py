@@ -85,6 +85,48 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftCost:
+    """What a token of a smaller model takes, as a share of the large one's step of one token."""
+
+    share: float
+
+    def as_json(self) -> Any:
+        """A form that `from_json` reads."""
+        return self.share
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        return cls(float(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many are the fastest."""
+
+    count: int
+
+    def as_json(self) -> Any:
+        """A form that `from_json` reads."""
+        return self.count
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        if not int(value) > 0:
+            raise ValueError(f"{value!r} threads compute nothing")
+        return cls(int(value))
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What was found by trying, or assumed."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Chunk, RowClasses
-from mistral_small_edge.engine.calibration import Repeats, StepCosts
+from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +56,18 @@ def try_repeats(runner: LlamaRunner, on_progress: Callable[[float], None] | None
         return Repeats(trial.row_classes(), trial.any_threads())
 
 
+def try_draft(
+    runner: LlamaRunner, draft: LlamaRunner, on_progress: Callable[[float], None] | None = None
+) -> DraftCost:
+    """Time steps of one token of both.
+
+    Args:
+        on_progress: as for `try_costs`.
+    """
+    with _trial(runner, on_progress) as large, _trial(draft, on_progress) as small:
+        return DraftCost(round(small.step() / large.step(), 3))
+
+
 @contextmanager
 def _trial(runner: LlamaRunner, on_progress: Callable[[float], None] | None) -> Iterator[_Trial]:
     try:
@@ -91,6 +103,11 @@ class _Trial:
         wider = np.maximum.accumulate([fastest[rows] / fastest[1] for rows in widths])
         costs = np.minimum(wider, widths).round(3).tolist()
         return StepCosts(tuple(zip(widths, costs, strict=True)))
+
+    def step(self) -> float:
+        """Seconds of a step of one token."""
+        self._fill(0)
+        return min(self._time(1) for _ in range(_MOST_TRIES))
 
     def _time(self, rows: int) -> float:
         chunk = replace(self._chunk(0, self._read, rows), drafted=rows - 1)

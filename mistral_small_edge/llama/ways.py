@@ -1,7 +1,8 @@
-"""Whether weights are better laid out anew for this processor's kernels, or left as the file has them.
+"""Which of two ways of computing is faster here, found by trying both in turn on a small model.
 
-Laid out anew they have kernels of their own, which are faster on some processors and slower on
-others, and they stand in memory of their own beside the file's. One layer tells.
+Weights laid out anew have kernels of their own, which are faster on some processors and slower on
+others, and they stand in memory of their own beside the file's. Flash attention saves steps of
+their own for every layer, which is much where layers are small, and nothing where they are large.
 """
 
 from __future__ import annotations
@@ -22,22 +23,26 @@ if TYPE_CHECKING:
 
 _PROMPT = 128  # rows read
 _ANSWER = 8  # rows written
-_TRIES = 4  # of each layout, in turn; the fastest counts
+# Each way is tried so often, in turn, and the fastest counts, as neighbours only slow it down; the gain
+# has to show in every session, so that none of theirs is taken for it.
+_SESSIONS, _TRIES = 2, 3
 # Tokens read for one that is written, about, in conversations that reuse what they have read.
 _READ_A_WRITTEN = 2.0
 # Less is not worth the memory: what is left in place is the file's own pages.
-_GAIN = 1.03
+_GAIN_OF_PACKING = 1.03
+# Less is not worth the rounding: with it a short chunk has to be filled up to repeat.
+_GAIN_OF_FLASH = 1.07
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """What was found: whether to lay weights out anew."""
+class _Choice:
+    """Whether the way that costs something is worth it."""
 
-    repack: bool
+    chosen: bool
 
     def as_json(self) -> Any:
         """A form that `from_json` reads."""
-        return self.repack
+        return self.chosen
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -51,18 +56,66 @@ class Packing:
         return cls(value)
 
 
-USUAL = Packing(repack=True)  # llama.cpp's own choice
+class Packing(_Choice):
+    """Whether to lay weights out anew; llama.cpp's own choice is to do it."""
+
+
+class Attention(_Choice):
+    """Whether to compute attention by tiles."""
 
 
 def try_packing(
     layer: Path, options: ModelOptions, on_progress: Callable[[float], None] | None = None
 ) -> Packing:
-    """Try both with a model of one layer.
+    """Try both layouts with a model of one layer.
 
     Args:
         options: how the whole model will be computed.
         on_progress: called with 0..1; what it raises ends the trial.
     """
+    anew, left = (replace(options, repack=repack) for repack in (True, False))
+    gain = _gain(layer, anew, left, on_progress)
+    return Packing(gain is None or gain > _GAIN_OF_PACKING)
+
+
+def try_attention(
+    model: Path, options: ModelOptions, on_progress: Callable[[float], None] | None = None
+) -> Attention:
+    """Try attention by tiles and without, with a model that is small or has one layer.
+
+    Args:
+        as for `try_packing`.
+    """
+    tiled, whole = (replace(options, flash_attention=flash) for flash in (True, False))
+    gain = _gain(model, tiled, whole, on_progress)
+    return Attention(gain is not None and gain > _GAIN_OF_FLASH)
+
+
+def _gain(
+    path: Path,
+    one: ModelOptions,
+    other: ModelOptions,
+    on_progress: Callable[[float], None] | None,
+) -> float | None:
+    """How many times as long the other way takes at least; None if the file cannot be computed so."""
+    gains = []
+    with ExitStack() as stack:
+        try:
+            runners = [_runner(stack, path, options) for options in (one, other)]
+        except EdgeError:
+            return None
+        for session in range(_SESSIONS):
+            times = []
+            for number in range(_TRIES):
+                if on_progress is not None:
+                    on_progress((session * _TRIES + number) / (_SESSIONS * _TRIES))
+                times.append([_seconds_a_token(runner) for runner in runners])
+            fastest, others = map(min, zip(*times, strict=True))
+            gains.append(others / fastest)
+    return float(min(gains))
+
+
+def _runner(stack: ExitStack, path: Path, options: ModelOptions) -> LlamaRunner:
     small = replace(
         options,
         context_length=2 * _PROMPT,
@@ -70,22 +123,7 @@ def try_packing(
         prefill_chunk=_PROMPT,
         mlock=False,
     )
-    fastest = {True: float("inf"), False: float("inf")}
-    with ExitStack() as stack:
-        runners = {}
-        for repack in fastest:
-            chosen = replace(small, repack=repack)
-            try:
-                model = stack.enter_context(closing(load_model(layer, chosen)))
-            except EdgeError:
-                return USUAL
-            runners[repack] = LlamaRunner(model, chosen)
-        for number in range(_TRIES):
-            for repack, runner in runners.items():
-                if on_progress is not None:
-                    on_progress(number / _TRIES)
-                fastest[repack] = min(fastest[repack], _seconds_a_token(runner))
-    return Packing(repack=fastest[False] > _GAIN * fastest[True])
+    return LlamaRunner(stack.enter_context(closing(load_model(path, small))), small)
 
 
 def _seconds_a_token(runner: LlamaRunner) -> float:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from mistral_small_edge import places
-from mistral_small_edge.engine.calibration import Calibration, Repeats, StepCosts
+from mistral_small_edge.engine.calibration import (
+    Calibration,
+    DraftCost,
+    Repeats,
+    StepCosts,
+    Threads,
+)
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import FileCache, Kind, Label
 from mistral_small_edge.gguf import write_first_layer
-from mistral_small_edge.llama.ways import USUAL, Packing, try_packing
-from mistral_small_edge.llama.trial import try_costs, try_repeats
+from mistral_small_edge.llama.trial import try_costs, try_draft, try_repeats
+from mistral_small_edge.llama.ways import Attention, Packing, try_attention, try_packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +37,7 @@ logger = logging.getLogger("mistral_small_edge.llm")
 
 _FILES = Kind(".machine", 1_000_000)  # one has some hundred bytes
 _VERSION = 1  # of what is tried
-_WORTH_TRYING = 1_000_000_000  # bytes of weights
+_MANY = 1_000_000_000  # bytes of weights
 
 
 class Finding(Protocol):
@@ -46,12 +54,22 @@ class Finding(Protocol):
 T = TypeVar("T", bound=Finding)
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where things are found out.
+
+    Attributes:
+        on_trial: called with 0..1 if something has to be tried; what it raises ends the trial.
+        anew: whether what is known already is to be tried again.
+    """
+
+    host: Host
+    on_trial: Callable[[float], None] | None = None
+    anew: bool = False
+
+
 def calibration(
-    runner: LlamaRunner,
-    mark: str,
-    host: Host,
-    options: ModelOptions,
-    on_trial: Callable[[float], None] | None = None,
+    runner: LlamaRunner, mark: str, machine: Machine, options: ModelOptions
 ) -> Calibration:
     """What this machine does with the model.
 
@@ -60,69 +78,152 @@ def calibration(
 
     Args:
         mark: names the model, the build and how it is computed.
-        on_trial: called with 0..1 if something has to be tried.
     """
-    model = (mark, host.processor)
+    model = (mark, machine.host.processor)
     lanes = (options.threads, options.max_sequences)
+    told, anew = machine.on_trial, machine.anew
     return Calibration(
-        remembered(StepCosts, model, lambda: try_costs(runner, on_trial)),
-        remembered(Repeats, (*model, *lanes), lambda: try_repeats(runner, on_trial)),
+        remembered(StepCosts, model, lambda: try_costs(runner, told), anew=anew),
+        remembered(Repeats, (*model, *lanes), lambda: try_repeats(runner, told), anew=anew),
     )
 
 
-def packing(
-    header: ModelHeader,
-    mark: str,
-    host: Host,
-    options: ModelOptions,
-    on_trial: Callable[[float], None] | None = None,
-) -> Packing:
-    """How weights are best laid out in memory; tried only where they are many.
+def draft_cost(
+    runner: LlamaRunner, draft: LlamaRunner, marks: tuple[str, str], machine: Machine
+) -> DraftCost:
+    """What a token of a smaller model takes beside one of the large one's.
 
     Args:
-        as for `calibration`.
+        marks: of both.
     """
-    if options.uses_gpu or header.parameter_bytes < _WORTH_TRYING:
-        return USUAL
+    return remembered(
+        DraftCost,
+        (*marks, machine.host.processor),
+        lambda: try_draft(runner, draft, machine.on_trial),
+        anew=machine.anew,
+    )
+
+
+def packing(header: ModelHeader, mark: str, machine: Machine, options: ModelOptions) -> Packing:
+    """How weights are best laid out in memory; tried only where they are many."""
+    usual = Packing(chosen=True)
+    if options.uses_gpu or header.parameter_bytes < _MANY:
+        return usual
 
     def try_it() -> Packing:
-        try:
-            with TemporaryDirectory() as folder:
-                layer = Path(folder) / "layer.gguf"
-                if write_first_layer(header.parts[0], layer):
-                    return try_packing(layer, options, on_trial)
-        except (OSError, DecodeFailed) as error:  # there is no room for it, or it does not run
-            logger.warning("how weights are best laid out was not tried: %s", error)
-        return USUAL
+        return _with_layer(
+            header, usual, lambda layer: try_packing(layer, options, machine.on_trial)
+        )
 
-    return remembered(Packing, (mark, host.processor, options.threads), try_it)
+    circumstances = mark, machine.host.processor, options.threads
+    return remembered(Packing, circumstances, try_it, anew=machine.anew)
 
 
-def remembered(kind: type[T], circumstances: tuple[object, ...], try_it: Callable[[], T]) -> T:
+def attention(header: ModelHeader, mark: str, machine: Machine, options: ModelOptions) -> Attention:
+    """How attention is best computed."""
+    usual = Attention(chosen=False)
+    if options.uses_gpu:
+        return usual
+
+    def try_with(model: Path) -> Attention:
+        return try_attention(model, options, machine.on_trial)
+
+    def try_it() -> Attention:
+        if header.parameter_bytes < _MANY and len(header.parts) == 1:
+            return try_with(header.parts[0])
+        return _with_layer(header, usual, try_with)
+
+    circumstances = mark, machine.host.processor, options.threads
+    return remembered(Attention, circumstances, try_it, anew=machine.anew)
+
+
+def known_threads(mark: str, host: Host) -> int | None:
+    """How many threads are the fastest for a file, if that was ever measured."""
+    files = _files()
+    known = None if files is None else _read(Threads, files, _name(Threads, _cores(mark, host)))
+    return None if known is None else known.count
+
+
+def keep_threads(mark: str, host: Host, count: int) -> None:
+    """Remember that so many are the fastest.
+
+    Args:
+        mark: of the file.
+    """
+    remembered(Threads, _cores(mark, host), lambda: Threads(count), anew=True)
+
+
+def everything_known() -> list[tuple[str, object]]:
+    """All that is remembered, for people to look at: of each finding its kind and its JSON, unchecked."""
+    files = _files()
+    if files is None:
+        return []
+    found: list[tuple[str, object]] = []
+    for kept in files.files():
+        with suppress(ValueError):  # it is torn, and will be tried again
+            value = json.loads(files.peek(kept.path, kept.size))
+            found.append((kept.label.model if kept.label else "", value))
+    return found
+
+
+def _cores(mark: str, host: Host) -> tuple[object, ...]:
+    return mark, host.processor, host.usable_cpus, host.cpu_quota
+
+
+def _with_layer(header: ModelHeader, usual: T, try_it: Callable[[Path], T]) -> T:
+    """What is found with the model's first layer; `usual` if that cannot be cut off or computed."""
+    try:
+        with TemporaryDirectory() as folder:
+            layer = Path(folder) / "layer.gguf"
+            if write_first_layer(header.parts[0], layer):
+                return try_it(layer)
+    except (OSError, DecodeFailed) as error:  # there is no room for it, or it does not run
+        logger.warning("a way of computing was not tried: %s", error)
+    return usual
+
+
+def remembered(
+    kind: type[T],
+    circumstances: tuple[object, ...],
+    try_it: Callable[[], T],
+    *,
+    anew: bool = False,
+) -> T:
     """What is known, or else what trying tells, which is known from then on.
 
     Args:
         circumstances: all that it depends on; of values whose `repr` tells them apart.
+        anew: try in any case.
     """
-    try:
-        files = FileCache(places.machine(), _FILES)
-    except OSError:  # there is nowhere to keep it
+    files = _files()
+    if files is None:
         return try_it()
-    text = repr((_VERSION, kind.__name__, circumstances))
-    name = hashlib.sha256(text.encode()).hexdigest()[:40]
-    known = _read(kind, files, name)
+    name = _name(kind, circumstances)
+    known = None if anew else _read(kind, files, name)
     if known is not None:
         return known
     found = try_it()
     # Somebody else may have tried at the same time: from now on all are to go by one.
-    known = _read(kind, files, name)
+    known = None if anew else _read(kind, files, name)
     if known is not None:
         return known
     try:
-        files.write(name, [json.dumps(found.as_json()).encode()], Label("", 0))
+        files.write(name, [json.dumps(found.as_json()).encode()], Label(kind.__name__, 0))
     except OSError as error:
         logger.warning("this machine will be tried again next time: %s", error)
     return found
+
+
+def _files() -> FileCache | None:
+    try:
+        return FileCache(places.machine(), _FILES)
+    except OSError:  # there is nowhere to keep it
+        return None
+
+
+def _name(kind: type[Finding], circumstances: tuple[object, ...]) -> str:
+    text = repr((_VERSION, kind.__name__, circumstances))
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def _read(kind: type[T], files: FileCache, name: str) -> T | None:

@@ -29,6 +29,11 @@ def fingerprint_of_answers(mark: str, *decided_by: object) -> str:
     return f"fp_{hashlib.sha256(repr((mark, decided_by)).encode()).hexdigest()[:12]}"
 
 
+def fingerprint_of_files(parts: Sequence[Path]) -> str:
+    """The same of the files alone, whatever computes them."""
+    return _of_files(parts).hexdigest()
+
+
 def fingerprint_of_sight(projector: Path) -> str:
     """The same for what a picture becomes, which no option of the text model changes."""
     digest = _of_files([projector])

@@ -13,119 +13,79 @@ import weakref
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Self, TypeVar, overload
+from typing import TYPE_CHECKING
 
 from mistral_small_edge.chat.chunks import ImageGrid, Text
-from mistral_small_edge.chat.deltas import (
-    ChatResponse,
-    collect,
-)
-from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart, TextRequest
+from mistral_small_edge.chat.messages import ChatRequest, TextRequest
 from mistral_small_edge.chat.parser import PlainParser
-from mistral_small_edge.chat.response_format import ResponseFormat
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
-from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.engine.worker import Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
-from mistral_small_edge.gguf import read_header
-from mistral_small_edge.host import probe_host
-from mistral_small_edge.images.geometry import auto_budget
 from mistral_small_edge.llama.bare_loop import BareLoop
-from mistral_small_edge.llama.model import Model, ModelOptions, load_model
-from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
-from mistral_small_edge.llm.calibrations import calibration
+from mistral_small_edge.llm import loading
+from mistral_small_edge.llm.chat_model import ChatModel
 from mistral_small_edge.llm.constraints import Constraints
-from mistral_small_edge.llm.fingerprint import fingerprint, fingerprint_of_answers
 from mistral_small_edge.llm.prompts import encode
 from mistral_small_edge.llm.recorded import Recorded
-from mistral_small_edge.llm.setup import (
-    choose_dialect,
-    choose_options,
-    choose_packing,
-    choose_projector,
-    new_projector,
-    open_store,
-    plan_memory,
-)
 from mistral_small_edge.llm.stream import Stream
-from mistral_small_edge.memory import step_bytes
-from mistral_small_edge.sampling_params import SamplingParams
-from mistral_small_edge.store.catalog import resolve
 from mistral_small_edge.store.source import HUB_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
-    from mistral_small_edge.chat.dialect import Dialect
-    from mistral_small_edge.chat.tools import Tool, ToolChoice
     from mistral_small_edge.engine.backend import Constraint
-    from mistral_small_edge.engine.calibration import Calibration
-    from mistral_small_edge.images import Detail
-    from mistral_small_edge.images.sources import PictureSource
     from mistral_small_edge.llama.bare_loop import BareTimes
     from mistral_small_edge.llama.constraint import LlamaConstraint
-    from mistral_small_edge.llama.projector import Projector
-    from mistral_small_edge.memory import MemoryPlan, StepBytes
-
-    Offered = Tool | Callable[..., object]
-
-T = TypeVar("T")
-MAX_ROUNDS = 8  # of calls, before the model has to answer
+    from mistral_small_edge.llm.loading import Loaded
+    from mistral_small_edge.llm.remote.remote_llm import RemoteLLM
 
 
-class LLM:
+class LLM(ChatModel):
     """A model in memory. Make it with `load`, close it when done (or use `with`).
 
     Attributes:
         name: as the catalog calls it, or the path of a file of one's own.
         context_length: tokens one conversation can hold, answer included.
+        max_sequences: answers that are computed at the same time.
         default_sampling: what the model's publisher recommends.
         memory: what was planned for it.
         step_bytes: what writing a token reads.
         sees: whether it takes pictures.
-        flash_attention, kv_type, threads: how it computes, where that was left open.
+        flash_attention, kv_type, repack, threads: how it computes, where that was left open.
         fingerprint: equal where the same seed and prompt give the same answer.
         calibration: what was found out about this machine with this model.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        model: Model,
-        options: ModelOptions,
-        dialect: Dialect,
-        default_sampling: SamplingParams,
-        fingerprint: str,
-        memory: MemoryPlan,
-        step_bytes: StepBytes,
-        calibration: Calibration,
-        engine: Engine,
-        projector: Projector | None = None,
-    ) -> None:
-        self.name = name
-        self.sees = projector is not None
-        self.memory = memory
-        self.step_bytes = step_bytes
-        self.fingerprint = fingerprint
-        self.calibration = calibration
-        self.context_length = options.context_length
-        self.flash_attention = options.flash_attention
-        self.kv_type = options.kv_type
-        self.threads = options.threads
-        self.default_sampling = default_sampling
-        self._model = model
-        self._options = options
-        self._dialect = dialect
-        self.tokenizer = LlamaTokenizer(model)
+    def __init__(self, loaded: Loaded) -> None:
+        self.name = loaded.name
+        self.sees = loaded.sees
+        self.memory = loaded.memory
+        self.vision_bytes = loaded.memory.vision
+        self.step_bytes = loaded.step_bytes
+        self.fingerprint = loaded.fingerprint
+        self.calibration = loaded.calibration
+        self.context_length = loaded.options.context_length
+        self.max_sequences = loaded.options.max_sequences
+        self.flash_attention = loaded.options.flash_attention
+        self.kv_type = loaded.options.kv_type
+        self.repack = loaded.options.repack
+        self.threads = loaded.options.threads
+        self.default_sampling = loaded.sampling
+        self._model = loaded.model
+        self._options = loaded.options
+        self._keep_threads = loaded.keep_threads
+        self._dialect = loaded.dialect
+        self.tokenizer = LlamaTokenizer(loaded.model)
         self._constraints = Constraints(self.tokenizer)
-        self._worker = Worker(engine)
+        self._worker = Worker(loaded.engine)
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
         # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
-        self._finalizer = weakref.finalize(self, _shut_down, self._worker, projector, model)
+        self._finalizer = weakref.finalize(self, _shut_down, self._worker, loaded.held)
 
     @classmethod
     def load(
@@ -135,6 +95,7 @@ class LLM:
         *,
         on_progress: Callable[[float], None] | None = None,
         on_trial: Callable[[float], None] | None = None,
+        try_again: bool = False,
     ) -> LLM:
         """Load a model that is on this disk.
 
@@ -144,6 +105,7 @@ class LLM:
             on_progress: called with 0..1 while weights are read.
             on_trial: called with 0..1 while this machine is tried, which happens once for a model and a
                 way of computing it. What either raises ends the load.
+            try_again: whether to try it though it was tried before.
 
         Raises:
             ModelNotFound, NotCached: there is no such model, or not here.
@@ -151,53 +113,25 @@ class LLM:
                 projector is another model's.
             NotEnoughMemory: it would not fit, and `config.force` is off.
         """
-        config = config or EngineConfig()
-        file = resolve(model)
-        header = read_header(file.path)
-        host = probe_host()
-        options = choose_options(header, host, config)
-        sight = choose_projector(model, header, config)
-        memory = plan_memory(header, host, options, sight, force=config.force)
-        parts = (*file.parts, sight.path) if sight else file.parts
-        options = choose_packing(header, parts, host, options, config, on_trial)
-        loaded = load_model(file.path, options, on_progress)
-        try:
-            tokenizer = LlamaTokenizer(loaded)
-            dialect = choose_dialect(file.path, header.chat_template, tokenizer)
-            sampling = file.sampling or SamplingParams()
-            projector = new_projector(sight, loaded, options, config) if sight else None
-            mark = fingerprint(parts, options)
-            runner = LlamaRunner(loaded, options, projector)
-            known = calibration(runner, mark, host, options, on_trial)
-            runner.row_classes = known.repeats.rows
-            adapts = config.threads is None and not options.uses_gpu
-            if adapts and known.repeats.any_threads:
-                runner.adapt_threads(options.threads, known.costs)
-            costs = known.costs if config.speculation == "auto" else None
-            engine = Engine(
-                runner,
-                tokenizer,
-                prefill_chunk=options.prefill_chunk,
-                store=open_store(config, mark, file.name, header, options),
-                costs=costs,
-            )
-            mark = fingerprint_of_answers(mark, costs)
-            return cls(
-                file.name,
-                loaded,
-                options,
-                dialect,
-                sampling,
-                mark,
-                memory,
-                step_bytes(header, options.kv_type),
-                known,
-                engine,
-                projector,
-            )
-        except BaseException:
-            loaded.close()
-            raise
+        return cls(
+            loading.load(model, config or EngineConfig(), on_progress, on_trial, anew=try_again)
+        )
+
+    @classmethod
+    def connect(cls, url: str, *, api_key: str | None = None) -> RemoteLLM:
+        """The model behind a server of this program: nothing is loaded here.
+
+        Args:
+            url: as `http://127.0.0.1:8080`.
+            api_key: what the server asks for, if it does.
+
+        Raises:
+            ServerError: no such server answers there, or not with this key.
+            EngineLoading: it is still reading its model.
+        """
+        from mistral_small_edge.llm.remote.remote_llm import RemoteLLM
+
+        return RemoteLLM.connect(url, api_key=api_key)
 
     def stream(self, request: ChatRequest | TextRequest) -> Stream:
         """Begin to answer, or to go on with a text.
@@ -282,6 +216,10 @@ class LLM:
 
         return self._worker.call(run)
 
+    def keep_threads(self, count: int) -> None:
+        """Remember that this file is the fastest with so many threads here, for those who leave it open."""
+        self._keep_threads(count)
+
     def replay(self, request: ChatRequest, text: str, *, speculate: bool) -> Stream:
         """The benchmark's: answer with `text`, computing as if the model had chosen every token of it.
 
@@ -313,124 +251,10 @@ class LLM:
             constraint.accept(token)
         return tuple(seconds)
 
-    def answer(self, request: ChatRequest | TextRequest) -> ChatResponse:
-        """The whole answer, once it is there.
-
-        Raises:
-            What `stream` raises.
-        """
-        with self.stream(request) as stream:
-            return collect(stream)
-
-    @overload
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        system: str | None = None,
-        images: Sequence[PictureSource] = (),
-        image_detail: Detail = "auto",
-        sampling: SamplingParams | None = None,
-        tools: Sequence[Offered] = (),
-        tool_choice: ToolChoice | None = None,
-        parallel_tool_calls: bool = True,
-        response_format: ResponseFormat | None = None,
-        run_tools: bool = False,
-        max_rounds: int = MAX_ROUNDS,
-    ) -> ChatResponse: ...
-    @overload
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        system: str | None = None,
-        images: Sequence[PictureSource] = (),
-        image_detail: Detail = "auto",
-        sampling: SamplingParams | None = None,
-        tools: Sequence[Offered] = (),
-        tool_choice: ToolChoice | None = None,
-        parallel_tool_calls: bool = True,
-        response_format: type[T],
-        run_tools: bool = False,
-        max_rounds: int = MAX_ROUNDS,
-    ) -> T: ...
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        system: str | None = None,
-        images: Sequence[PictureSource] = (),
-        image_detail: Detail = "auto",
-        sampling: SamplingParams | None = None,
-        tools: Sequence[Offered] = (),
-        tool_choice: ToolChoice | None = None,
-        parallel_tool_calls: bool = True,
-        response_format: ResponseFormat | type[T] | None = None,
-        run_tools: bool = False,
-        max_rounds: int = MAX_ROUNDS,
-    ) -> ChatResponse | T:
-        """Answer a conversation, or a single question given as a string.
-
-        Args:
-            images: pictures that the single question is about: paths, bytes, data URIs or
-                Pillow's; in a conversation they are ImageParts of its messages.
-            image_detail: low takes at most 272 tokens a picture, high up to 3080, auto the same
-                but no more than half of the context.
-            tools: descriptions, or Python functions: a function's signature and docstring
-                describe it.
-            response_format: the shape of the answer; a pydantic model or another type has its
-                answer returned as an instance.
-            run_tools: run the functions that are called and tell the model what they return,
-                until it answers; the response's `earlier` has these turns.
-            max_rounds: answers that may call, before one that may not.
-
-        Raises:
-            AnswerCutShort: an instance was wanted and there was no room for all of it.
-            UnsupportedImage: a picture that cannot be had or looked at.
-            InvalidRequest: tools that cannot be run, or be described.
-            What `stream` raises, and what a function raises.
-        """
-        from mistral_small_edge.llm import functions
-
-        shown = self._images(images, image_detail)
-        if isinstance(messages, str):
-            turns = [Message("user", (*shown, TextPart(messages)) if shown else messages)]
-        elif shown:
-            raise InvalidRequest("images go with a question that is a string", "images")
-        else:
-            turns = list(messages)
-        if system is not None:
-            turns.insert(0, Message("system", system))
-        offered, runnable = functions.as_tools(tools)
-        typed = wanted = None
-        if response_format is None or isinstance(response_format, ResponseFormat):
-            wanted = response_format
-        else:
-            typed = functions.TypedAnswer(response_format)
-            wanted = typed.format
-        request = ChatRequest(
-            tuple(turns), sampling, offered, tool_choice, parallel_tool_calls, wanted
-        )
-        if run_tools:
-            response = functions.run_tools(self.answer, request, runnable, max_rounds)
-        elif typed and offered:
-            raise InvalidRequest(
-                "a call is no instance of a type: set run_tools, or give no tools", "tools"
-            )
-        else:
-            response = self.answer(request)
-        return typed.value(response) if typed else response
-
     def close(self) -> None:
         """End every running request and free the memory. Idempotent."""
         with self._open:
             self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -446,16 +270,6 @@ class LLM:
                 raise InvalidRequest(
                     f"{param} has {token}; the vocabulary has {self.tokenizer.vocab_size}", param
                 )
-
-    def _images(self, sources: Sequence[PictureSource], detail: Detail) -> tuple[ImagePart, ...]:
-        if not sources:
-            return ()
-        from mistral_small_edge.images.sources import image_from
-
-        most = auto_budget(detail, self.context_length)
-        return tuple(
-            ImagePart(image_from(source, detail=detail, most_tokens=most)) for source in sources
-        )
 
     def _begin(
         self,
@@ -495,8 +309,6 @@ class LLM:
             return encode(chunks, self.tokenizer)
 
 
-def _shut_down(worker: Worker, projector: Projector | None, model: Model) -> None:
+def _shut_down(worker: Worker, held: ExitStack) -> None:
     worker.close()
-    if projector is not None:
-        projector.close()
-    model.close()
+    held.close()

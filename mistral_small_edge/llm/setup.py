@@ -15,7 +15,7 @@ from mistral_small_edge.host import Host, available_memory, choose_threads
 from mistral_small_edge.llama.model import ModelOptions
 from mistral_small_edge.llama.projector import Projector, ProjectorOptions
 from mistral_small_edge.llama.vector_cache import VectorCache
-from mistral_small_edge.llm.calibrations import packing
+from mistral_small_edge.llm.calibrations import attention, packing
 from mistral_small_edge.llm.fingerprint import fingerprint, fingerprint_of_sight
 from mistral_small_edge.memory import (
     MemoryPlan,
@@ -27,19 +27,27 @@ from mistral_small_edge.memory import (
 from mistral_small_edge.store.catalog import resolve_projector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.gguf import ModelHeader, ProjectorHeader
     from mistral_small_edge.llama.model import Model
     from mistral_small_edge.llama.tokenizer import LlamaTokenizer
+    from mistral_small_edge.llm.calibrations import Machine
+    from mistral_small_edge.llm.drafts import DraftFile
 
 _COPY_SHARE = 4  # of the memory that is free: a quarter
 
 
-def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> ModelOptions:
-    """Every choice that the caller left open, made for this file on this machine."""
+def choose_options(
+    header: ModelHeader, host: Host, config: EngineConfig, threads: int | None = None
+) -> ModelOptions:
+    """Every choice that the caller left open, made for this file on this machine.
+
+    Args:
+        threads: as many as were measured to be the fastest, if that was done.
+    """
     trained = header.context_length
     context_length = config.context_length or min(DEFAULT_CONTEXT_LENGTH, trained)
     if context_length > trained:
@@ -58,7 +66,7 @@ def choose_options(header: ModelHeader, host: Host, config: EngineConfig) -> Mod
         context_length=context_length,
         max_sequences=config.max_sequences,
         prefill_chunk=config.prefill_chunk,
-        threads=config.threads or choose_threads(host),
+        threads=config.threads or threads or choose_threads(host),
         gpu_layers=config.gpu_layers,
         kv_type=config.kv_type,
         flash_attention=flash_attention,
@@ -91,19 +99,36 @@ def choose_projector(
     return found
 
 
+def choose_attention(
+    header: ModelHeader,
+    parts: Sequence[Path],
+    machine: Machine,
+    options: ModelOptions,
+    config: EngineConfig,
+    sight: ProjectorHeader | None,
+) -> ModelOptions:
+    """The options with attention by tiles if nothing speaks against it and it is faster.
+
+    Against it speaks a model that sees: behind a large picture it costs accuracy.
+    """
+    if config.flash_attention != "auto" or options.flash_attention or sight is not None:
+        return options
+    found = attention(header, fingerprint(parts, options), machine, options)
+    return replace(options, flash_attention=found.chosen)
+
+
 def choose_packing(
     header: ModelHeader,
     parts: Sequence[Path],
-    host: Host,
+    machine: Machine,
     options: ModelOptions,
     config: EngineConfig,
-    on_trial: Callable[[float], None] | None,
 ) -> ModelOptions:
     """The options with weights laid out as was asked, or as is best."""
     if config.repack != "auto":
         return replace(options, repack=config.repack == "on")
-    found = packing(header, fingerprint(parts, options), host, options, on_trial)
-    return replace(options, repack=found.repack)
+    found = packing(header, fingerprint(parts, options), machine, options)
+    return replace(options, repack=found.chosen)
 
 
 def open_store(
@@ -143,15 +168,30 @@ def plan_memory(
     host: Host,
     options: ModelOptions,
     projector: ProjectorHeader | None,
+    draft: DraftFile | None,
     *,
     force: bool,
 ) -> MemoryPlan:
-    """What the model will take.
+    """What the model will take, and the smaller one beside it.
 
     Raises:
         NotEnoughMemory: this machine has not that much, and `force` is off.
     """
-    memory = plan(
+    memory = _plan(header, host, options, projector)
+    if draft is not None:
+        memory = memory.with_draft(_plan(draft.header, host, draft.options))
+    if not force:
+        check(memory, host)
+    return memory
+
+
+def _plan(
+    header: ModelHeader,
+    host: Host,
+    options: ModelOptions,
+    projector: ProjectorHeader | None = None,
+) -> MemoryPlan:
+    return plan(
         header,
         host,
         context_length=options.context_length,
@@ -161,9 +201,6 @@ def plan_memory(
         prefill_chunk=options.prefill_chunk,
         projector=projector,
     )
-    if not force:
-        check(memory, host)
-    return memory
 
 
 def choose_dialect(path: Path, source: str | None, tokenizer: LlamaTokenizer) -> Dialect:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_small_edge.cli.app import app
+from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.llm import LLM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,3 +71,24 @@ def test_a_context_too_short_for_depths_is_refused_before_measuring(
     with pytest.raises(InvalidRequest, match="too short to see"):
         bench(tiny, "--depth", "--context", "512")
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_was_tuned_is_told_and_remembered(
+    tiny: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    sizes = [*SIZES[:-2], "--context", "512", "--tune", *(["--json"] if as_json else [])]
+    app(["bench", "--model", str(tiny), *sizes], standalone_mode=False)
+    told = capsys.readouterr().out
+    with LLM.load(tiny, EngineConfig(context_length=512)) as llm:
+        threads, flash, repack = llm.threads, llm.flash_attention, llm.repack
+    if as_json:
+        found = {"threads": threads, "flash_attention": flash, "repack": repack}
+        assert json.loads(told)["tuned"] == found
+    else:
+        assert f"remembered: {threads} threads, " in told
+
+
+def test_threads_are_given_or_found(tiny: Path) -> None:
+    with pytest.raises(InvalidRequest, match="one of them"):
+        bench(tiny, "--tune")

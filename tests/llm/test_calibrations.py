@@ -9,7 +9,7 @@ import pytest
 
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
-from mistral_small_edge.engine.calibration import Repeats, StepCosts
+from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts, Threads
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.llm.calibrations import remembered
 from tests.tiny_gguf import write_tiny_model
@@ -126,3 +126,30 @@ def test_a_small_context_is_tried_as_far_as_it_goes(tmp_path: Path, context: int
     model = write_tiny_model(tmp_path / "tiny.gguf")
     with LLM.load(model, EngineConfig(context_length=context, threads=1)) as llm:
         assert llm.chat("Hello").finish_reason in ("stop", "length")
+
+
+def test_what_is_tried_again_takes_the_place_of_what_was_known() -> None:
+    remembered(StepCosts, ("model",), lambda: FOUND)
+    assert remembered(StepCosts, ("model",), lambda: OTHER, anew=True) == OTHER
+    assert remembered(StepCosts, ("model",), never) == OTHER
+
+
+def test_threads_are_as_many_as_were_the_fastest(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "tiny.gguf")
+    with LLM.load(path, EngineConfig(context_length=256)) as llm:
+        usual = llm.threads
+        llm.keep_threads(usual + 1)
+    with LLM.load(path, EngineConfig(context_length=512)) as llm:
+        assert llm.threads == usual + 1
+    with LLM.load(path, EngineConfig(context_length=512), try_again=True) as llm:
+        assert llm.threads == usual
+    with LLM.load(path, EngineConfig(context_length=256, threads=1)) as llm:
+        assert llm.threads == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(Threads, 0), (Threads, None), (DraftCost, "much"), (DraftCost, None)]
+)
+def test_what_is_no_number_is_refused(kind: type[Threads | DraftCost], value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        kind.from_json(value)

@@ -1,7 +1,8 @@
-"""Weights are laid out as is fastest here, which is found out once, or as was asked."""
+"""What is faster here is found out once, or done as was asked."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,12 @@ from gguf import GGMLQuantizationType
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
-from mistral_small_edge.llama.ways import USUAL, Packing, try_packing
+from mistral_small_edge.llama.ways import Attention, Packing, try_attention, try_packing
 from mistral_small_edge.llm import LLM, calibrations
-from mistral_small_edge.llm.setup import choose_options
+from mistral_small_edge.llm.calibrations import Machine, remembered
+from mistral_small_edge.llm.fingerprint import fingerprint
+from mistral_small_edge.llm.setup import choose_attention, choose_options, choose_projector
+from mistral_small_edge.store.catalog import resolve
 from tests.tiny_gguf import write_tiny_model
 
 if TYPE_CHECKING:
@@ -31,17 +35,20 @@ def model(tmp_path: Path) -> Path:
     return write_tiny_model(tmp_path / "tiny.gguf", weights=GGMLQuantizationType.Q4_0)
 
 
+USUAL = Packing(chosen=True)
+
+
 def test_many_weights_are_tried_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header, host = read_header(model), probe_host()
     options = choose_options(header, host, CONFIG)
     told: list[float] = []
 
     def found() -> Packing:
-        return calibrations.packing(header, "mark", host, options, told.append)
+        return calibrations.packing(header, "mark", Machine(host, told.append), options)
 
     assert found() == USUAL
     assert not told  # these are few
-    monkeypatch.setattr(calibrations, "_WORTH_TRYING", 0)
+    monkeypatch.setattr(calibrations, "_MANY", 0)
     first = found()
     assert told
     told.clear()
@@ -52,6 +59,7 @@ def test_many_weights_are_tried_once(model: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_loaded_is_laid_out_as_usual(tmp_path: Path, model: Path) -> None:
     options = choose_options(read_header(model), probe_host(), CONFIG)
     assert try_packing(tmp_path / "none.gguf", options) == USUAL
+    assert try_attention(tmp_path / "none.gguf", options) == Attention(chosen=False)
 
 
 def test_what_was_asked_is_done_and_told_apart(model: Path) -> None:
@@ -62,6 +70,59 @@ def test_what_was_asked_is_done_and_told_apart(model: Path) -> None:
             marks.append(llm.fingerprint)
             assert llm.chat("Hello").usage.completion_tokens
     assert marks[0] != marks[1]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_attention_is_tried_once(
+    model: Path, many: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    header, host = read_header(model), probe_host()
+    options = choose_options(header, host, CONFIG)
+    if many:  # by one layer
+        monkeypatch.setattr(calibrations, "_MANY", 0)
+    told: list[float] = []
+
+    def found() -> Attention:
+        return calibrations.attention(header, "mark", Machine(host, told.append), options)
+
+    first = found()
+    assert told
+    told.clear()
+    assert found() == first
+    assert not told
+    assert "was not tried" not in caplog.text
+
+
+@pytest.mark.parametrize(("found", "chosen"), [(True, True), (False, False)])
+def test_attention_is_as_was_found_where_it_was_left_open(
+    model: Path, found: bool, chosen: bool
+) -> None:
+    header, host = read_header(model), probe_host()
+
+    def flash(**config: object) -> bool:
+        wanted = replace(CONFIG, **config)  # type: ignore[arg-type]
+        options = choose_options(header, host, wanted)
+        mark = fingerprint(header.parts, options)
+        remembered(Attention, (mark, host.processor, 1), lambda: Attention(found))
+        with LLM.load(model, wanted) as llm:
+            return llm.flash_attention
+
+    assert flash() == chosen
+    assert flash(flash_attention="on")
+    assert not flash(flash_attention="off")
+
+
+def test_a_model_that_sees_computes_attention_whole() -> None:
+    header, host = read_header(resolve("toy").path), probe_host()
+    options = choose_options(header, host, CONFIG)
+    sight = choose_projector("toy", header, CONFIG)
+    assert sight is not None
+
+    def tried(_: float) -> None:
+        raise AssertionError("it was tried")
+
+    chosen = choose_attention(header, header.parts, Machine(host, tried), options, CONFIG, sight)
+    assert not chosen.flash_attention
 
 
 @pytest.mark.parametrize("value", ["yes", None, 1])
