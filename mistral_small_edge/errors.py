@@ -347,3 +347,5 @@ class EncodeFailed(EngineError):
             f"llama.cpp could not look at a picture of {columns} by {rows} cells (code {code})"
         )
         self.code = code
+        self.columns = columns
+        self.rows = rows

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -17,46 +16,21 @@ from mistral_small_edge.server.bridge import Bridge
 from mistral_small_edge.server.errors import error_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Coroutine
 
-    from mistral_small_edge.chat.messages import ChatRequest, TextRequest
     from mistral_small_edge.llm import LLM, Stream
+    from mistral_small_edge.server.asked import Asked, Shape
     from mistral_small_edge.server.service import Service
     from mistral_small_edge.server.wire_answer import JSONObject
-
-    Requests = Sequence[ChatRequest | TextRequest]
 
 T = TypeVar("T")
 _CLIENT_GONE = 499  # as others log it; nobody reads it
 
 
-class Shape(Protocol):
-    """How answers are spelt; a choice is the number of its request."""
-
-    def whole(self, deltas: Sequence[Sequence[Delta]]) -> JSONObject:
-        """The object that has all of every choice."""
-
-    def begin(self, choices: int) -> Iterable[JSONObject]:
-        """What a stream says before there is anything to say."""
-
-    def piece(self, choice: int, delta: Delta) -> JSONObject | None:
-        """What a delta is in a stream; None if nothing is to be said of it."""
-
-    def end(self, ends: Sequence[Finish]) -> JSONObject | None:
-        """What a stream says when every choice has ended."""
-
-
 async def respond(
-    request: Request,
-    service: Service,
-    llm: LLM,
-    requests: Requests,
-    shape: Shape,
-    *,
-    stream: bool,
-    headers: dict[str, str],
+    request: Request, service: Service, llm: LLM, asked: Asked, headers: dict[str, str]
 ) -> Response:
-    """Answer the requests in one response.
+    """Answer what is asked in one response.
 
     Raises:
         RequestError: one could never be computed; nothing has been sent then.
@@ -64,10 +38,10 @@ async def respond(
         EngineTimeout: a whole answer took longer than is granted.
     """
     with ExitStack() as held:
-        held.enter_context(service.admission.let_in(len(requests)))
-        bridge = held.enter_context(Bridge(await _begin(llm, requests)))
-        running = _Running(bridge, len(requests), shape, service)
-        if stream:
+        held.enter_context(service.admission.let_in(len(asked.requests)))
+        bridge = held.enter_context(Bridge(await _begin(llm, asked)))
+        running = _Running(bridge, len(asked.requests), asked.shape, service)
+        if asked.stream:
             events = sse.with_heartbeats(running.events(), service.config.heartbeat)
             return sse.EventStream(events, held.pop_all(), headers)
         found = await _unless_gone(request, running.whole())
@@ -141,25 +115,14 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _begin(llm: LLM, requests: Requests) -> list[Stream]:
-    """Render, encode and queue, off the event loop: a long prompt takes its time."""
-    opening = asyncio.ensure_future(asyncio.to_thread(partial(_open, llm, requests)))
+async def _begin(llm: LLM, asked: Asked) -> list[Stream]:
+    """Off the event loop: a long prompt takes its time."""
+    opening = asyncio.ensure_future(asyncio.to_thread(asked.begin, llm))
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:  # the client left: the thread goes on, and opens for nobody
         opening.add_done_callback(_close_opened)
         raise
-
-
-def _open(llm: LLM, requests: Requests) -> list[Stream]:
-    streams: list[Stream] = []
-    try:
-        streams.extend(map(llm.stream, requests))
-    except BaseException:
-        for stream in streams:
-            stream.close()
-        raise
-    return streams
 
 
 def _close_opened(opening: asyncio.Future[list[Stream]]) -> None:

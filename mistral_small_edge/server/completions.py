@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from mistral_small_edge.server import asked
 from mistral_small_edge.server.answering import respond
 from mistral_small_edge.server.fields import refuse_unknown
 from mistral_small_edge.server.service import Service, service_of
-from mistral_small_edge.server.wire_answer import Head
-from mistral_small_edge.server.wire_text import CompletionRequest, TextShape
+from mistral_small_edge.server.wire_text import CompletionRequest
 
 router = APIRouter(tags=["completions"])
 
@@ -24,17 +24,5 @@ async def completions(
     """Go on with a text."""
     headers = refuse_unknown(body, lenient=service.config.lenient)
     llm = service.llm(body.model)
-    requests = body.requests(llm.default_sampling, service.admission.slots)
-    echoed = requests if body.echo else []
-    prompts = [await asyncio.to_thread(llm.prompt_tokens, one) for one in echoed]
-    shape = TextShape(
-        Head.new("cmpl", body.model, llm.fingerprint),
-        body.logprobs is not None,
-        body.include_usage,
-        prompts,
-        body.max_tokens == 0,
-        llm.decode,
-    )
-    return await respond(
-        request, service, llm, requests, shape, stream=bool(body.stream), headers=headers
-    )
+    wanted = await asyncio.to_thread(asked.text, body, llm, service.admission.slots)
+    return await respond(request, service, llm, wanted, headers)

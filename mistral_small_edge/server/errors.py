@@ -70,6 +70,20 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.EncodeFailed: Face(500, _SERVER, "encode_failed"),
 }
 
+# Attributes that go along, so that a client of ours can raise the same.
+FACTS: Mapping[type[errors.EdgeError], tuple[str, ...]] = {
+    errors.NoProjector: ("model",),
+    errors.ContextLengthExceeded: ("prompt_tokens", "limit"),
+    errors.AnswerCutShort: ("text", "completion_tokens"),
+    errors.ModelNotFound: ("name", "known"),
+    errors.EngineLoading: ("retry_after",),
+    errors.EngineTimeout: ("seconds",),
+    errors.EngineOverloaded: ("waiting", "retry_after"),
+    errors.EngineStopped: ("cause",),
+    errors.DecodeFailed: ("code", "rows"),
+    errors.EncodeFailed: ("code", "columns", "rows"),
+}
+
 
 def face_of(error: errors.EdgeError) -> Face:
     """The row for the error's class, or for the nearest ancestor that has one."""
@@ -89,10 +103,17 @@ def error_object(error: errors.EdgeError) -> dict[str, object]:
     """The body, with the error's facts beside OpenAI's four fields."""
     face = face_of(error)
     param = "messages" if isinstance(error, errors.ContextLengthExceeded) else None
-    facts: dict[str, object] = {}
-    if isinstance(error, errors.ContextLengthExceeded):
-        facts = {"prompt_tokens": error.prompt_tokens, "limit": error.limit}
+    facts = {
+        # OpenAI has a `code` of its own.
+        "llama_code" if name == "code" else name: _sayable(getattr(error, name))
+        for name in FACTS.get(type(error), ())
+    }
     return wire_error(str(error), face.type, face.code, getattr(error, "param", param), **facts)
+
+
+def _sayable(fact: object) -> object:
+    """A name may be anything that a client has sent: also what is no Unicode."""
+    return fact.encode("utf-8", "replace").decode() if isinstance(fact, str) else fact
 
 
 def wire_error(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.server.errors import validation_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+W = TypeVar("W", bound="Wire")
 
 
 class Wire(BaseModel):
@@ -20,6 +23,20 @@ class Wire(BaseModel):
     )
 
 
+def read(kind: type[W], body: object) -> W:
+    """JSON as that kind of object: what FastAPI does for endpoints, for who is none.
+
+    Raises:
+        InvalidRequest: a value of the wrong kind, or a field that is missing.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        message, param = validation_message(found, body)
+        raise InvalidRequest(message, param or "body") from None
+
+
 def refuse_unknown(wire: Wire, *, lenient: bool) -> dict[str, str]:
     """A header that names the fields that are passed over: none are, unless `lenient`.
 
@@ -28,7 +45,7 @@ def refuse_unknown(wire: Wire, *, lenient: bool) -> dict[str, str]:
     """
     found = list(unknown(wire))
     if found and not lenient:
-        raise InvalidRequest(f"{found[0]} is not a field that this server knows", found[0])
+        raise InvalidRequest(f"{found[0]} is not a field that is known here", found[0])
     return {"X-Ignored-Fields": ", ".join(found)} if found else {}
 
 

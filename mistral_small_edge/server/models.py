@@ -13,6 +13,7 @@ from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.server.fields import Wire, refuse_unknown
 from mistral_small_edge.server.service import Service, service_of
 from mistral_small_edge.server.wire_messages import WireMessage, WireTool
+from mistral_small_edge.server.wire_sampling import sampling_object
 
 if TYPE_CHECKING:
     from mistral_small_edge.llm import LLM
@@ -137,13 +138,17 @@ async def detokenize(body: DetokenizeRequest, service: _Service) -> dict[str, ob
 
 
 def _model(service: Service, name: str) -> dict[str, object]:
+    llm = service.model()
     return {
         "id": name,
         "object": "model",
         "created": service.started,
         "owned_by": "mistral-small-edge",
-        "max_model_len": service.model().context_length,
-        "input_modalities": ["text", "image"] if service.model().sees else ["text"],
+        "max_model_len": llm.context_length,
+        "max_num_seqs": service.admission.slots,
+        "input_modalities": ["text", "image"] if llm.sees else ["text"],
+        "system_fingerprint": llm.fingerprint,
+        "default_sampling": sampling_object(llm.default_sampling),
     }
 
 

@@ -81,11 +81,11 @@ class Pictures:
             return await self._decoded(None, wire, param, most)
         if scheme not in ("http", "https"):
             raise UnsupportedImage(
-                "the picture's address must be a data URI, or http(s) where the server allows it",
+                "the picture's address must be a data URI, or http(s) where that is allowed",
                 param,
             )
         if not self._follow:
-            raise UnsupportedImage("this server follows no address to a picture", param)
+            raise UnsupportedImage("addresses of pictures are not followed here", param)
         async with self._fetching:  # until it is decoded: its bytes wait for their turn in memory
             data = await asyncio.to_thread(self._fetch, wire.url, param)
             return await self._decoded(data, wire, param, most)

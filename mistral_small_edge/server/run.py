@@ -30,12 +30,16 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidRequest(
             f"{host} port {port} cannot be listened on: {reason}", "port"
         ) from None
+    # What is accepted takes after it. asyncio would set this itself, but not where the protocol was
+    # left to the system: small answers would wait 40 ms for the client's acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def url_of(listening: socket.socket) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
 
-from mistral_small_edge.errors import EdgeError, EngineLoading, EngineStopped, ModelNotFound
+from mistral_small_edge.errors import EdgeError, EngineLoading, EngineStopped
 from mistral_small_edge.server.admission import Admission
+from mistral_small_edge.server.asked import check_name
 from mistral_small_edge.server.metrics import Metrics
 from mistral_small_edge.server.pictures import Pictures
 
@@ -68,8 +69,7 @@ class Service:
             What `model` raises.
         """
         llm = self.model()
-        if name.lower() not in (known.lower() for known in self.names):
-            raise ModelNotFound(name, self.names)
+        check_name(name, self.names)
         return llm
 
     @property

@@ -7,7 +7,13 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from mistral_small_edge.chat.deltas import Finish, TextDelta, ToolCallDelta
+from mistral_small_edge.chat.deltas import (
+    Finish,
+    ImageProgress,
+    Progress,
+    TextDelta,
+    ToolCallDelta,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +65,11 @@ class Head:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self.frame("chat.completion.chunk") | {"choices": [choice]}
 
+    def progress_chunk(self, choice: int, delta: Progress | ImageProgress) -> JSONObject:
+        """What is told before there is an answer, if it was asked for."""
+        frame = self.frame("chat.completion.chunk") | {"choices": []}
+        return frame | progress_object(choice, delta)
+
     def last_chunk(self, ends: Sequence[Finish]) -> JSONObject:
         """What a stream ends with if usage was asked for: no choice, the tokens of all."""
         return self.frame("chat.completion.chunk") | {
@@ -66,6 +77,15 @@ class Head:
             "usage": usage_object([end.usage for end in ends]),
             "timings": timings_object([(end.usage, end.timings) for end in ends]),
         }
+
+
+def progress_object(choice: int, delta: Progress | ImageProgress) -> JSONObject:
+    """What a chunk without choices tells of a prompt that is being read."""
+    if isinstance(delta, Progress):
+        read = {"processed": delta.processed, "total": delta.total, "cached": delta.cached}
+        return {"prompt_progress": {"index": choice, **read}}
+    looked = {"number": delta.number, "total": delta.total, "done": delta.done}
+    return {"image_progress": {"index": choice, **looked}}
 
 
 def delta_object(delta: TextDelta | ToolCallDelta) -> JSONObject:
@@ -148,6 +168,8 @@ def timings_object(answers: Sequence[tuple[Usage, Timings]]) -> JSONObject:
     return {
         "queue_seconds": timings.queue_seconds,
         "time_to_first_token_seconds": timings.time_to_first_token,
+        "prompt_seconds": timings.prompt_seconds,
+        "decode_seconds": timings.decode_seconds,
         "image_seconds": timings.image_seconds,
         "prompt_tokens_per_second": _rate(read, timings.prompt_seconds - timings.image_seconds),
         "decode_tokens_per_second": _rate(written, timings.decode_seconds),

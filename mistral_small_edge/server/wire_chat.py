@@ -1,4 +1,4 @@
-"""A chat completion's request as JSON carries it, and what it is to `chat`."""
+"""A chat completion as JSON carries it, asked and answered."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from mistral_small_edge.chat.deltas import (
+    Delta,
+    Finish,
+    ImageProgress,
+    Progress,
+    TextDelta,
+    ToolCallDelta,
+    collect,
+)
 from mistral_small_edge.chat.messages import ChatRequest
 from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.server.wire_answer import Head, JSONObject, delta_object, logprobs_object
 from mistral_small_edge.server.wire_messages import (
     WireFormat,
     WireMessage,
@@ -20,7 +30,7 @@ from mistral_small_edge.server.wire_messages import (
 from mistral_small_edge.server.wire_sampling import WireSampling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
@@ -51,6 +61,7 @@ class Answers:
     requests: tuple[ChatRequest, ...]
     stream: bool
     include_usage: bool
+    include_progress: bool
     logprobs: bool
 
 
@@ -81,7 +92,56 @@ def answers(
         )
         for seeded in wire.seeds(sampling, slots)
     )
-    return Answers(tuple(requests), bool(wire.stream), wire.include_usage, bool(wire.logprobs))
+    return Answers(
+        tuple(requests),
+        bool(wire.stream),
+        wire.include_usage,
+        wire.include_progress,
+        bool(wire.logprobs),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatShape:
+    """OpenAI's chat.completion, and its chunks."""
+
+    head: Head
+    logprobs: bool
+    include_usage: bool
+    include_progress: bool = False
+
+    def whole(self, deltas: Sequence[Sequence[Delta]]) -> JSONObject:
+        """The chat.completion."""
+        return self.head.completion([collect(some) for some in deltas], self.logprobs)
+
+    def begin(self, choices: int) -> Iterator[JSONObject]:
+        """Whose turn it is."""
+        for choice in range(choices):
+            yield self._chunk(choice, {"role": "assistant", "content": ""})
+
+    def piece(self, choice: int, delta: Delta) -> JSONObject | None:
+        """Text, a piece of a call, or an end."""
+        match delta:
+            case TextDelta():
+                scores = logprobs_object(delta.logprobs) if self.logprobs else None
+                return self._chunk(choice, delta_object(delta), logprobs=scores)
+            case ToolCallDelta():
+                return self._chunk(choice, delta_object(delta))
+            case Finish():
+                return self._chunk(choice, {}, finish=delta.reason)
+            case Progress() | ImageProgress() if self.include_progress:
+                return self.head.progress_chunk(choice, delta)
+        return None
+
+    def end(self, ends: Sequence[Finish]) -> JSONObject | None:
+        """The usage, if it was asked for."""
+        return self.head.last_chunk(ends) if self.include_usage else None
+
+    def _chunk(
+        self, choice: int, delta: JSONObject, *, finish: str | None = None, logprobs: object = None
+    ) -> JSONObject:
+        chunk = self.head.chunk(choice, delta, finish=finish, logprobs=logprobs)
+        return chunk | {"usage": None} if self.include_usage else chunk
 
 
 def _max_tokens(wire: ChatCompletionRequest) -> int | None:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class StreamOptions(Wire):
-    """What a stream carries besides text."""
+    """What a stream carries besides text; how the prompt is being read is not in OpenAI's."""
 
     include_usage: bool | None = None
+    include_progress: bool | None = None
 
 
 class WireSampling(Wire):
@@ -76,7 +77,7 @@ class WireSampling(Wire):
         """
         count = self.n or 1
         if count > slots:
-            raise InvalidRequest(f"n is {count}; this server has {slots} slots", "n")
+            raise InvalidRequest(f"n is {count}, and there are {slots} slots", "n")
         if sampling.seed is None:
             return [sampling] * count
         return [replace(sampling, seed=sampling.seed + choice) for choice in range(count)]
@@ -85,6 +86,28 @@ class WireSampling(Wire):
     def include_usage(self) -> bool:
         """Whether a stream is to end with the tokens it took."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def include_progress(self) -> bool:
+        """Whether a stream is to tell how much of the prompt has been read."""
+        return bool(self.stream_options and self.stream_options.include_progress)
+
+
+def sampling_object(params: SamplingParams) -> dict[str, object]:
+    """What holds where a request says nothing, in the fields that a request has."""
+    return {
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k,
+        "min_p": params.min_p,
+        "max_tokens": params.max_tokens,
+        "stop": list(params.stop),
+        "seed": params.seed,
+        "frequency_penalty": params.frequency_penalty,
+        "presence_penalty": params.presence_penalty,
+        "repeat_penalty": params.repeat_penalty,
+        "logit_bias": {str(token): bias for token, bias in params.logit_bias.items()},
+    }
 
 
 def _logit_bias(biases: Mapping[str, float]) -> dict[int, float]:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from mistral_small_edge.chat.deltas import Delta, Finish, TextDelta, TokenLogprob, collect
+from mistral_small_edge.chat.deltas import (
+    Delta,
+    Finish,
+    ImageProgress,
+    Progress,
+    TextDelta,
+    TokenLogprob,
+    collect,
+)
 from mistral_small_edge.chat.messages import TextRequest
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import MAX_TOP_LOGPROBS
@@ -87,6 +95,7 @@ class TextShape:
     prompts: Sequence[tuple[int, ...]]
     empty: bool
     decode: Callable[[Sequence[int]], str]
+    include_progress: bool = False
 
     def whole(self, deltas: Sequence[Sequence[Delta]]) -> JSONObject:
         """The text_completion."""
@@ -110,6 +119,9 @@ class TextShape:
                 return self._piece(choice, delta.text, scores, None)
             case Finish():
                 return self._piece(choice, "", None, delta.reason)
+            case Progress() | ImageProgress() if self.include_progress:
+                chunk = self.head.progress_chunk(choice, delta)
+                return chunk | {"object": "text_completion"}
         return None
 
     def end(self, ends: Sequence[Finish]) -> JSONObject | None:

@@ -99,8 +99,8 @@ REFUSED = {
     "file": ("file:///etc/passwd", "data URI"),
     "FTP": ("ftp://example.org/a.png", "data URI"),
     "nothing": ("", "data URI"),
-    "HTTP": ("http://example.org/a.png", "follows no address"),
-    "HTTPS": ("HTTPS://example.org/a.png", "follows no address"),
+    "HTTP": ("http://example.org/a.png", "not followed here"),
+    "HTTPS": ("HTTPS://example.org/a.png", "not followed here"),
 }
 INSIDE = (
     "http://127.0.0.1/a.png",
