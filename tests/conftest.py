@@ -19,9 +19,11 @@ for name in (
     "HF_HUB_CACHE",
     "HF_HUB_OFFLINE",
     "HF_TOKEN",
+    "MISTRAL_SMALL_EDGE_API_KEY",
     "MISTRAL_SMALL_EDGE_IMAGE_CACHE",
     "MISTRAL_SMALL_EDGE_MODEL",
     "MISTRAL_SMALL_EDGE_PROMPT_CACHE",
+    "MISTRAL_SMALL_EDGE_SERVER",
 ):
     os.environ.pop(name, None)
 
@@ -31,4 +33,5 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where everything that outlives a process goes, of the processes that tests start, too."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["MISTRAL_SMALL_EDGE_CACHE"] = str(folder)
+    os.environ["MISTRAL_SMALL_EDGE_DATA"] = str(tmp_path_factory.mktemp("data"))
     return folder

@@ -12,7 +12,7 @@ from mistral_small_edge import places
 from mistral_small_edge.cli import console, options, pictures, shapes, stdin
 from mistral_small_edge.cli.answer import show, statistics
 from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
-from mistral_small_edge.cli.loading import load
+from mistral_small_edge.cli.servers import open_model
 from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.deltas import ChatResponse
     from mistral_small_edge.chat.messages import ChatRequest, Message
-    from mistral_small_edge.llm import LLM
+    from mistral_small_edge.llm import ChatModel
 
 _ENGINE = AnswerOptions()
 
@@ -33,11 +33,14 @@ PromptCache = Annotated[
 
 @spelled_out
 def ask(
+    invocation: typer.Context,
     prompt: Annotated[
         str | None,
         typer.Argument(help="The question; - reads it from stdin. Piped input is put before it."),
     ] = None,
     model: options.Model = DEFAULT_MODEL,
+    server: options.Server = None,
+    local: options.Local = False,
     system: options.System = None,
     image: options.Image = None,
     image_detail: options.ImageDetail = "auto",
@@ -88,13 +91,14 @@ def ask(
         response_format=shaped,
     )
     shapes.check(request)
-    with load(model, config, verbose) as llm:
-        pictures.tell_memory(shown, llm.memory.vision)
+    opened = open_model(invocation, model, config, server=server, local=local, verbose=verbose)
+    with opened as llm:
+        pictures.tell_memory(shown, llm.vision_bytes)
         request = replace(request, sampling=sampling.over(llm.default_sampling))
         _answer(llm, request, as_json=as_json, stats=stats)
 
 
-def _answer(llm: LLM, request: ChatRequest, *, as_json: bool, stats: bool) -> None:
+def _answer(llm: ChatModel, request: ChatRequest, *, as_json: bool, stats: bool) -> None:
     response = show(llm.stream(request), write=not as_json)
     if as_json:
         console.write_json(response_object(response, llm.name))
@@ -105,8 +109,8 @@ def _answer(llm: LLM, request: ChatRequest, *, as_json: bool, stats: bool) -> No
 def _conversation(
     system: str | None, question: str, shown: Sequence[pictures.Shown]
 ) -> tuple[Message, ...]:
+    from mistral_small_edge.chat.conversation import Question
     from mistral_small_edge.chat.messages import Message
-    from mistral_small_edge.cli.conversation import Question
 
     asked = Question(question, tuple(one.image for one in shown)).message
     return (asked,) if system is None else (Message("system", system), asked)

@@ -24,6 +24,7 @@ _IMAGES_KEPT = (
     "Keep there what pictures look like to the model, up to 2 GB, so that none is looked at twice."
 )
 USUAL_CACHE = "in your cache folder"
+SLOTS = 4  # of commands that answer many at a time; each takes its part of memory
 
 Model = Annotated[
     str,
@@ -122,6 +123,28 @@ NoImageCache = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show llama.cpp's own log on stderr.")]
 
+API_KEY_VARIABLE = "MISTRAL_SMALL_EDGE_API_KEY"
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="MISTRAL_SMALL_EDGE_SERVER",
+        help=f"Ask the model of this server, as http://127.0.0.1:8080; {API_KEY_VARIABLE} is sent "
+        "along.",
+        show_default="one that runs here with this model, if any",
+    ),
+]
+Local = Annotated[
+    bool, typer.Option("--local", help="Load the model here, whatever servers there are.")
+]
+
+Slots = Annotated[int, typer.Option(help="Answers computed at the same time.")]
+Alias = Annotated[
+    list[str] | None,
+    typer.Option(help="A further name that the model answers to.", show_default="none"),
+]
+
 System = Annotated[str | None, typer.Option(help="The system prompt.", show_default="none")]
 MaxTokens = Annotated[
     int | None,
@@ -203,6 +226,12 @@ def folder(
     with suppress(OSError):  # there is no home to keep it in
         return usual()
     return None
+
+
+def is_typed(invocation: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line: not a default, nor from the environment."""
+    source = invocation.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @dataclass(frozen=True, slots=True)

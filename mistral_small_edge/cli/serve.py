@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mistral_small_edge import places
 from mistral_small_edge.cli import console, failures, options
 from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.loading import route_log
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 _ENGINE = AnswerOptions()
 _SERVER = ServerConfig()
-_SLOTS = 4
 
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -44,11 +45,6 @@ Cors = Annotated[
         help="A web page's origin that may call, as https://example.org.", show_default="none"
     ),
 ]
-Alias = Annotated[
-    list[str] | None,
-    typer.Option(help="A further name that the model answers to.", show_default="none"),
-]
-Slots = Annotated[int, typer.Option(help="Answers computed at the same time.")]
 MaxQueue = Annotated[int, typer.Option(help="Requests that may wait for a slot.")]
 RequestTimeout = Annotated[
     float | None, typer.Option(help="Seconds an answer may take.", show_default="no bound")
@@ -78,8 +74,8 @@ def serve(
     api_key_file: ApiKeyFile = None,
     no_auth: NoAuth = False,
     cors: Cors = None,
-    alias: Alias = None,
-    slots: Slots = _SLOTS,
+    alias: options.Alias = None,
+    slots: options.Slots = options.SLOTS,
     max_queue: MaxQueue = _SERVER.max_queue,
     request_timeout: RequestTimeout = _SERVER.request_timeout,
     lenient: Lenient = _SERVER.lenient,
@@ -127,8 +123,8 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
     from mistral_small_edge.server.run import bind, new_server, url_of
     from mistral_small_edge.store.catalog import resolve
 
-    resolve(model)  # a name that means nothing is not worth a server
-    with bind(config.host, config.port) as listening:
+    file = resolve(model)  # a name that means nothing is not worth a server
+    with bind(config.host, config.port) as listening, ExitStack() as held:
         url = url_of(listening)
         console.note(f"{url}  loading {model}")
 
@@ -136,6 +132,7 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
             if isinstance(end, EdgeError):
                 console.failure(str(end), failures.hint_for(end))
             else:
+                _announce(held, url, file.path, has_key=bool(config.api_keys))
                 console.note(_ready(end, url, engine.max_sequences, bool(config.api_keys)))
 
         loading = Loading(model, engine, tell)
@@ -144,6 +141,15 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
             new_server(app, config).run(sockets=[listening])
         finally:
             loading.stop()
+
+
+def _announce(held: ExitStack, url: str, model: Path, *, has_key: bool) -> None:
+    """Have this user's other commands find the server, if there is a place to note it."""
+    from mistral_small_edge.running import RunningServer, announced
+
+    server = RunningServer.this_process(url, model, has_key=has_key)
+    with suppress(OSError):
+        held.enter_context(announced(server, places.servers()))
 
 
 def _ready(llm: LLM, url: str, slots: int, has_key: bool) -> str:

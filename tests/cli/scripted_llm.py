@@ -1,6 +1,7 @@
 """A model whose answers follow from the question, in the shape of `LLM` and `Stream`.
 
-Run as a program it holds a conversation on its own terminal, for tests that need a real one.
+Run as a program it holds a conversation on its own terminal, for tests that need a real one; an
+argument is the name of a session.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mistral_small_edge.chat.deltas import (
 )
 from mistral_small_edge.chat.messages import ImagePart
 from mistral_small_edge.cli.chat import converse
+from mistral_small_edge.cli.saving import begun
 from mistral_small_edge.errors import ContextLengthExceeded, EngineStopped
 from mistral_small_edge.sampling_params import SamplingParams
 
@@ -138,4 +140,6 @@ def _answer(request: ChatRequest, question: str) -> str:
 
 if __name__ == "__main__":
     model = ScriptedLLM()
-    converse(model.as_llm(), model.default_sampling, system=" ".join(sys.argv[1:]))
+    name = sys.argv[1] if len(sys.argv) > 1 else None
+    with begun(name, resume=False, no_save=False, interactive=True) as (saving, session):
+        converse(model.as_llm(), model.default_sampling, session, saving)

@@ -29,6 +29,12 @@ SAMPLES: list[errors.EdgeError] = [
     errors.ChecksumMismatch(Path("x"), "a" * 64, "b" * 64),
     errors.NotEnoughMemory(2, 1, [("weights", 2)]),
     errors.ModelLoadFailed(Path("x"), "no GGUF"),
+    errors.SessionNotFound("mine", ["yours"]),
+    errors.SessionNotFound(""),
+    errors.SessionInUse("mine"),
+    errors.SessionDamaged(Path("x"), 3, "no JSON"),
+    errors.SessionUnreachable(Path("x"), "the disk is full"),
+    errors.ResultsNotKept(Path("x"), "the disk is full"),
     errors.EngineStopped(),
     errors.DecodeFailed(-1, 3),
 ]

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
+from mistral_small_edge.chat.conversation import Conversation, Exchange, Question
 from mistral_small_edge.cli import repl_commands
 from mistral_small_edge.cli.chat import converse
-from mistral_small_edge.cli.conversation import Conversation, Exchange, Question
 from mistral_small_edge.cli.pictures import Looks
 from mistral_small_edge.cli.repl import Repl
 from mistral_small_edge.errors import EngineStopped
 from mistral_small_edge.sampling_params import SamplingParams
+from mistral_small_edge.sessions import Session
 from tests.cli.scripted_llm import ScriptedLLM
 
 
@@ -52,7 +53,12 @@ def test_from_a_pipe_only_the_answers_go_to_stdout(
         monkeypatch,
         'one\r\n\n  \n/system Be brief.\n/set seed 7\nh\u00e9\n"""a\nb"""\n//x\nlines\n'.encode(),
     )
-    converse(llm.as_llm(), SamplingParams(temperature=0.5), system="Be long.", stats=True)
+    converse(
+        llm.as_llm(),
+        SamplingParams(temperature=0.5),
+        Session(conversation=Conversation("Be long.")),
+        stats=True,
+    )
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "you said 'one'",

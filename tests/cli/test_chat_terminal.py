@@ -162,7 +162,7 @@ def test_tab_completes_commands_and_settings(chat: PtyProgram) -> None:
 def test_tab_chooses_among_several(chat: PtyProgram) -> None:
     chat.send("/s")
     chat.expect("/stats")  # the menu is there
-    ask(chat, "\t\t\t", "model          scripted")
+    ask(chat, 5 * "\t", "model          scripted")
 
 
 def test_a_picture_is_named_with_tab_and_goes_with_the_next_message(

@@ -227,7 +227,7 @@ def test_openais_client_shows_a_picture(toy: LLM, drawing: Drawing) -> None:
         assert ask(uri) == colour(drawing)  # as Mistral's own interface has it
         assert ask({"url": uri}, stream=True) == colour(drawing)
         for address, words in (
-            ("http://127.0.0.1:1/x.png", "follows no address"),
+            ("http://127.0.0.1:1/x.png", "not followed here"),
             ("file:///etc/passwd", "data URI"),
             ("data:image/png;base64,AAAA", "not"),
         ):
