@@ -49,7 +49,7 @@ def test_amx_is_left_out_if_the_compiler_breaks_it(
     compiler = tmp_path / "c++"
     compiler.write_text(
         '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n'
-        f"printf '#!/bin/sh\\n{compiled}\\n' >\"$2\"; chmod +x \"$2\"\n"
+        f'printf \'#!/bin/sh\\n{compiled}\\n\' >"$2"; chmod +x "$2"\n'
     )
     compiler.chmod(0o755)
     done = subprocess.run(
