@@ -12,6 +12,7 @@ import typer
 
 from mistral_small_edge.cli import console, failures
 from mistral_small_edge.cli.ask import ask
+from mistral_small_edge.cli.batch import batch
 from mistral_small_edge.cli.bench import bench
 from mistral_small_edge.cli.cache import cache
 from mistral_small_edge.cli.chat import chat
@@ -52,6 +53,7 @@ def _program(
 
 
 app.command()(ask)
+app.command()(batch)
 app.command()(bench)
 app.command()(chat)
 app.command()(doctor)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-Unit = Literal["bytes", "tokens", "percent"]
+Unit = Literal["bytes", "tokens", "requests", "percent"]
 
 
 def write(text: str) -> None:
@@ -128,4 +128,6 @@ def _columns(unit: Unit) -> list[Any]:
             rich_progress.TaskProgressColumn(show_speed=True),
             left,
         ]
+    if unit == "requests":  # each of its own length: how long they take, the caller knows best
+        return [*head, rich_progress.MofNCompleteColumn()]
     return [*head, rich_progress.TaskProgressColumn(), left]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import os
 import select
+import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mistral_small_edge.cli import console
 from mistral_small_edge.errors import InvalidRequest
@@ -54,6 +55,18 @@ def read_text() -> str:
         raise InvalidRequest(
             f"stdin is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}", "stdin"
         ) from None
+
+
+def copy_to(file: BinaryIO) -> None:
+    """All of stdin, to its end, however much it is.
+
+    Raises:
+        InvalidRequest: stdin is closed.
+    """
+    if sys.stdin is None:
+        raise InvalidRequest("stdin is closed", "stdin")
+    _say_if_silent()
+    shutil.copyfileobj(sys.stdin.buffer, file)
 
 
 def lines() -> Iterator[str]:
