@@ -285,7 +285,9 @@ def test_a_real_process_takes_what_was_planned(
         flash_attention=flash_attention,
         prefill_chunk=512,
     )
-    assert peak_of_filling(path, context_length, kv_type) == pytest.approx(memory.total, rel=0.1)
+    # Of the tiny ones most is the program itself, which differs from one system to the other.
+    planned = pytest.approx(memory.total, rel=0.1, abs=15e6)
+    assert peak_of_filling(path, context_length, kv_type) == planned
 
 
 def peak_of_filling(path: Path, context_length: int, kv_type: KVType) -> int:

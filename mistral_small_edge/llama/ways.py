@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_PROMPT = 128  # rows read
+_PROMPT = 64  # rows read: as few as tiles are used for
 _ANSWER = 8  # rows written
 # Each way is tried so often, in turn, and the fastest counts, as neighbours only slow it down; the gain
 # has to show in every session, so that none of theirs is taken for it.
 _SESSIONS, _TRIES = 2, 3
+_SECONDS = 3.0  # from then on once in a session has to do
 # Tokens read for one that is written, about, in conversations that reuse what they have read.
 _READ_A_WRITTEN = 2.0
 # Less is not worth the memory: what is left in place is the file's own pages.
@@ -104,9 +105,12 @@ def _gain(
             runners = [_runner(stack, path, options) for options in (one, other)]
         except EdgeError:
             return None
+        begun = time.perf_counter()
         for session in range(_SESSIONS):
-            times = []
+            times: list[list[float]] = []
             for number in range(_TRIES):
+                if times and time.perf_counter() - begun > _SECONDS:
+                    break
                 if on_progress is not None:
                     on_progress((session * _TRIES + number) / (_SESSIONS * _TRIES))
                 times.append([_seconds_a_token(runner) for runner in runners])
