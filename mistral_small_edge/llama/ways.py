@@ -26,7 +26,7 @@ _ANSWER = 8  # rows written
 # Each way is tried so often, in turn, and the fastest counts, as neighbours only slow it down; the gain
 # has to show in every session, so that none of theirs is taken for it.
 _SESSIONS, _TRIES = 2, 3
-_SECONDS = 3.0  # from then on once in a session has to do
+_MOST_SECONDS = 10.0
 # Tokens read for one that is written, about, in conversations that reuse what they have read.
 _READ_A_WRITTEN = 2.0
 # Less is not worth the memory: what is left in place is the file's own pages.
@@ -67,8 +67,8 @@ class Attention(_Choice):
 
 def try_packing(
     layer: Path, options: ModelOptions, on_progress: Callable[[float], None] | None = None
-) -> Packing:
-    """Try both layouts with a model of one layer.
+) -> Packing | None:
+    """Try both layouts with a model of one layer; None if that tells nothing.
 
     Args:
         options: how the whole model will be computed.
@@ -76,12 +76,12 @@ def try_packing(
     """
     anew, left = (replace(options, repack=repack) for repack in (True, False))
     gain = _gain(layer, anew, left, on_progress)
-    return Packing(gain is None or gain > _GAIN_OF_PACKING)
+    return None if gain is None else Packing(gain > _GAIN_OF_PACKING)
 
 
 def try_attention(
     model: Path, options: ModelOptions, on_progress: Callable[[float], None] | None = None
-) -> Attention:
+) -> Attention | None:
     """Try attention by tiles and without, with a model that is small or has one layer.
 
     Args:
@@ -89,7 +89,7 @@ def try_attention(
     """
     tiled, whole = (replace(options, flash_attention=flash) for flash in (True, False))
     gain = _gain(model, tiled, whole, on_progress)
-    return Attention(gain is not None and gain > _GAIN_OF_FLASH)
+    return None if gain is None else Attention(gain > _GAIN_OF_FLASH)
 
 
 def _gain(
@@ -98,7 +98,10 @@ def _gain(
     other: ModelOptions,
     on_progress: Callable[[float], None] | None,
 ) -> float | None:
-    """How many times as long the other way takes at least; None if the file cannot be computed so."""
+    """How many times as long the other way takes at least.
+
+    None if the file cannot be computed so, or so slowly that something else must be going on here.
+    """
     gains = []
     with ExitStack() as stack:
         try:
@@ -107,12 +110,12 @@ def _gain(
             return None
         begun = time.perf_counter()
         for session in range(_SESSIONS):
-            times: list[list[float]] = []
+            times = []
             for number in range(_TRIES):
-                if times and time.perf_counter() - begun > _SECONDS:
-                    break
                 if on_progress is not None:
                     on_progress((session * _TRIES + number) / (_SESSIONS * _TRIES))
+                if time.perf_counter() - begun > _MOST_SECONDS:
+                    return None
                 times.append([_seconds_a_token(runner) for runner in runners])
             fastest, others = map(min, zip(*times, strict=True))
             gains.append(others / fastest)

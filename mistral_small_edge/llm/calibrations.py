@@ -110,13 +110,11 @@ def packing(header: ModelHeader, mark: str, machine: Machine, options: ModelOpti
     if options.uses_gpu or header.parameter_bytes < _MANY:
         return usual
 
-    def try_it() -> Packing:
-        return _with_layer(
-            header, usual, lambda layer: try_packing(layer, options, machine.on_trial)
-        )
+    def try_it() -> Packing | None:
+        return _with_layer(header, lambda layer: try_packing(layer, options, machine.on_trial))
 
     circumstances = mark, machine.host.processor, options.threads
-    return remembered(Packing, circumstances, try_it, anew=machine.anew)
+    return _tried(Packing, circumstances, try_it, anew=machine.anew) or usual
 
 
 def attention(header: ModelHeader, mark: str, machine: Machine, options: ModelOptions) -> Attention:
@@ -125,16 +123,16 @@ def attention(header: ModelHeader, mark: str, machine: Machine, options: ModelOp
     if options.uses_gpu:
         return usual
 
-    def try_with(model: Path) -> Attention:
+    def try_with(model: Path) -> Attention | None:
         return try_attention(model, options, machine.on_trial)
 
-    def try_it() -> Attention:
+    def try_it() -> Attention | None:
         if header.parameter_bytes < _MANY and len(header.parts) == 1:
             return try_with(header.parts[0])
-        return _with_layer(header, usual, try_with)
+        return _with_layer(header, try_with)
 
     circumstances = mark, machine.host.processor, options.threads
-    return remembered(Attention, circumstances, try_it, anew=machine.anew)
+    return _tried(Attention, circumstances, try_it, anew=machine.anew) or usual
 
 
 def known_threads(mark: str, host: Host) -> int | None:
@@ -170,8 +168,8 @@ def _cores(mark: str, host: Host) -> tuple[object, ...]:
     return mark, host.processor, host.usable_cpus, host.cpu_quota
 
 
-def _with_layer(header: ModelHeader, usual: T, try_it: Callable[[Path], T]) -> T:
-    """What is found with the model's first layer; `usual` if that cannot be cut off or computed."""
+def _with_layer(header: ModelHeader, try_it: Callable[[Path], T | None]) -> T | None:
+    """What is found with the model's first layer; None if that cannot be cut off or computed."""
     try:
         with TemporaryDirectory() as folder:
             layer = Path(folder) / "layer.gguf"
@@ -179,7 +177,7 @@ def _with_layer(header: ModelHeader, usual: T, try_it: Callable[[Path], T]) -> T
                 return try_it(layer)
     except (OSError, DecodeFailed) as error:  # there is no room for it, or it does not run
         logger.warning("a way of computing was not tried: %s", error)
-    return usual
+    return None
 
 
 def remembered(
@@ -195,6 +193,15 @@ def remembered(
         circumstances: all that it depends on; of values whose `repr` tells them apart.
         anew: try in any case.
     """
+    found = _tried(kind, circumstances, try_it, anew=anew)
+    assert found is not None  # noqa: S101 - it tells something
+    return found
+
+
+def _tried(
+    kind: type[T], circumstances: tuple[object, ...], try_it: Callable[[], T | None], *, anew: bool
+) -> T | None:
+    """The same of what may tell nothing this time: that is not remembered."""
     files = _files()
     if files is None:
         return try_it()
@@ -205,7 +212,7 @@ def remembered(
     found = try_it()
     # Somebody else may have tried at the same time: from now on all are to go by one.
     known = None if anew else _read(kind, files, name)
-    if known is not None:
+    if known is not None or found is None:
         return known
     try:
         files.write(name, [json.dumps(found.as_json()).encode()], Label(kind.__name__, 0))

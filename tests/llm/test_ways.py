@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
+from mistral_small_edge.llama import ways
 from mistral_small_edge.llama.ways import Attention, Packing, try_attention, try_packing
 from mistral_small_edge.llm import LLM, calibrations
 from mistral_small_edge.llm.calibrations import Machine, remembered
@@ -58,8 +59,8 @@ def test_many_weights_are_tried_once(model: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_cannot_be_loaded_is_laid_out_as_usual(tmp_path: Path, model: Path) -> None:
     options = choose_options(read_header(model), probe_host(), CONFIG)
-    assert try_packing(tmp_path / "none.gguf", options) == USUAL
-    assert try_attention(tmp_path / "none.gguf", options) == Attention(chosen=False)
+    assert try_packing(tmp_path / "none.gguf", options) is None
+    assert try_attention(tmp_path / "none.gguf", options) is None
 
 
 def test_what_was_asked_is_done_and_told_apart(model: Path) -> None:
@@ -91,6 +92,24 @@ def test_attention_is_tried_once(
     assert found() == first
     assert not told
     assert "was not tried" not in caplog.text
+
+
+def test_a_machine_that_is_too_busy_tells_nothing_this_time(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, host = read_header(model), probe_host()
+    options = choose_options(header, host, CONFIG)
+    told: list[float] = []
+
+    def found() -> Attention:
+        return calibrations.attention(header, "mark", Machine(host, told.append), options)
+
+    with monkeypatch.context() as busy:
+        busy.setattr(ways, "_MOST_SECONDS", -1.0)
+        assert found() == Attention(chosen=False)
+    assert len(told) == 1
+    found()
+    assert len(told) > 2
 
 
 @pytest.mark.parametrize(("found", "chosen"), [(True, True), (False, False)])
