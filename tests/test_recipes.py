@@ -1,7 +1,7 @@
-"""README's recipes, run as they are printed, with a small model in place of the large one.
+"""README's recipes, run as they are printed, with the toy in place of the large model.
 
-Text that cannot be the same here is put in its place: the model's name in Python, and the house's
-address. A shell's `mistral-small-edge` is this checkout's.
+What cannot be the same here is replaced: the model's name in Python, and the house's address. A
+shell's `mistral-small-edge` is this checkout's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scripts.vision_score import as_png
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PATIENCE = 60  # seconds
+PATIENCE = 200  # seconds; a model is tried when it is first loaded, and neighbours make that long
 MODEL = "mistral-small-3.2"
 HOUSE = "http://house.local:8080"
 
@@ -50,29 +50,25 @@ class Desk:
 
     folder: Path
 
-    def environment(self, model: str) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
         path = f"{self.folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "MISTRAL_SMALL_EDGE_MODEL": model}
+        return {**os.environ, "PATH": path, "MISTRAL_SMALL_EDGE_MODEL": "toy"}
 
     def put(self, name: str, content: str | bytes) -> None:
         file = self.folder / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def shell(self, script: str, model: str = "toy") -> subprocess.CompletedProcess[str]:
-        return self._run(["sh", "-c", script], self.environment(model))
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        return self._run("sh", "-c", script)
 
-    def python(
-        self, script: str, *words: str, typed: str = "", model: str = "toy"
-    ) -> subprocess.CompletedProcess[str]:
+    def python(self, script: str, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         assert script.count(f'"{MODEL}"') == 1
-        self.put("recipe.py", script.replace(f'"{MODEL}"', repr(model)))
-        command = [sys.executable, "recipe.py", *words]
-        return self._run(command, self.environment(model), typed)
+        self.put("recipe.py", script.replace(f'"{MODEL}"', '"toy"'))
+        return self._run(sys.executable, "recipe.py", *words, typed=typed)
 
-    def _run(
-        self, command: list[str], environment: dict[str, str], typed: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def _run(self, *command: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             input=typed,
@@ -80,7 +76,7 @@ class Desk:
             text=True,
             encoding="utf-8",
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             timeout=PATIENCE,
             check=False,
         )
@@ -103,7 +99,7 @@ def test_a_diff_is_reviewed_and_no_diff_is_not(desk: Desk) -> None:
     desk.shell(f"git init -qb main . && git add . && {git} commit -qm 'Add'")
     unchanged = desk.shell(script)
     assert (unchanged.stdout, unchanged.stderr) == ("", "")
-    desk.put("sums.py", "def add(a, b):\n    return a - b  # \"$quoted\" `words` %s\n")
+    desk.put("sums.py", 'def add(a, b):\n    return a - b  # "$quoted" `words` %s\n')
     reviewed = desk.shell(script)
     assert reviewed.returncode == 0, reviewed.stderr
     assert reviewed.stdout.strip()
@@ -111,23 +107,21 @@ def test_a_diff_is_reviewed_and_no_diff_is_not(desk: Desk) -> None:
 
 def test_a_folder_of_pictures_is_described(desk: Desk) -> None:
     [script] = blocks("Describe a folder of pictures to CSV", "python")
-    drawings = {
-        name: draw(random.Random(name), 112, 112)
-        for name in ("a.png", 'two, "three".PNG', "é/b.png")
-    }
+    names = ("pictures/a.png", 'pictures/two, "three".PNG', "pictures/é/b.png")
+    drawings = {name: draw(random.Random(name), 112, 112) for name in names}
     for name, drawing in drawings.items():
-        desk.put(f"pictures/{name}" if "/" not in name else name, as_png(drawing))
+        desk.put(name, as_png(drawing))
     desk.put("pictures/broken.jpg", "no picture")
     desk.put("pictures/notes.txt", "no picture either")
-    done = desk.python(script, ".")
+    done = desk.python(script, "pictures")
     assert done.returncode == 0, done.stderr
     assert "broken.jpg: " in done.stderr
     head, *rows = csv.reader(done.stdout.splitlines())
     assert head == ["file", "description"]
-    said = {Path(file).name: description for file, description in rows}
-    assert set(said) == {Path(name).name for name in drawings}
+    said = dict(rows)
+    assert set(said) == set(drawings)
     for name, drawing in drawings.items():
-        assert drawing.figures[0].phrase in said[Path(name).name]
+        assert drawing.figures[0].phrase in said[name].lower()
 
 
 def test_invoices_become_json(desk: Desk) -> None:
@@ -135,7 +129,7 @@ def test_invoices_become_json(desk: Desk) -> None:
     desk.put("invoices/may.txt", "Baker & Sons\nInvoice of 3 May 2026\nTotal: EUR 41.50\n")
     desk.put("invoices/a $late one.txt", "Miller Ltd, 2026-06-01, 12 bags at 10 USD: 120 USD\n")
     desk.put("invoices/empty bytes.txt", b"\xff\xfe")
-    done = desk.shell(script, "demo")
+    done = desk.shell(script)
     assert "not UTF-8" in done.stderr
     found = sorted(file.name for file in (desk.folder / "invoices").iterdir())
     assert [name for name in found if not name.endswith(".txt")] == ["a $late one.json", "may.json"]
@@ -148,7 +142,7 @@ def test_invoices_become_json(desk: Desk) -> None:
 def test_a_file_longer_than_the_context_is_translated(desk: Desk) -> None:
     [script] = blocks("Translate a file", "python")
     letter = "\n\n".join(f"Letter {number}. {'The sky is blue. ' * 100}" for number in range(3))
-    done = desk.python(script, "French", typed=f"{letter}\n", model="toy")
+    done = desk.python(script, "French", typed=f"{letter}\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\n")
     assert len([piece for piece in done.stdout.split("\n\n") if piece.strip()]) == 3
@@ -158,7 +152,9 @@ def test_a_file_longer_than_the_context_is_translated(desk: Desk) -> None:
 PIECE = re.compile(_cut)
 
 
-@given(st.lists(st.sampled_from(["word ", "\n", " \n\n", "x" * 700, "long " * 300, "é"]), max_size=40))
+@given(
+    st.lists(st.sampled_from(["word ", "\n", " \n\n", "x" * 700, "long " * 300, "é"]), max_size=40)
+)
 def test_no_piece_is_long_and_none_is_lost(parts: list[str]) -> None:
     text = "".join(parts)
     pieces = PIECE.findall(text)
@@ -176,7 +172,7 @@ def test_a_house_is_served(desk: Desk) -> None:
         stderr=subprocess.PIPE,
         text=True,
         cwd=desk.folder,
-        env=desk.environment("toy"),
+        env=desk.environment,
         start_new_session=True,
     )
     with server:

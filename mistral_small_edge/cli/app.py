@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -16,6 +15,7 @@ from mistral_small_edge.cli.batch import batch
 from mistral_small_edge.cli.bench import bench
 from mistral_small_edge.cli.cache import cache
 from mistral_small_edge.cli.chat import chat
+from mistral_small_edge.cli.completion import join_bash_words
 from mistral_small_edge.cli.doctor import doctor
 from mistral_small_edge.cli.download import download
 from mistral_small_edge.cli.models import models
@@ -36,6 +36,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # a fifth of what all else here takes to import
+
         console.write(f"{failures.PROGRAM} {version(failures.PROGRAM)}\n")
         raise typer.Exit
 
@@ -76,6 +78,7 @@ def _accept_any_text() -> None:
 def main() -> None:
     """Run the command line; exits with the codes documented in `failures`."""
     _accept_any_text()
+    join_bash_words()
     try:
         app()
     except EdgeError as error:

@@ -11,6 +11,7 @@ import typer
 
 from mistral_small_edge import places
 from mistral_small_edge.cli import console, options, repl_input, repl_sessions, servers, stdin
+from mistral_small_edge.cli.completion import session_names
 from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.failures import PROGRAM
 from mistral_small_edge.cli.pictures import Looks
@@ -36,6 +37,7 @@ Named = Annotated[
         "--session",
         metavar="NAME",
         help="Go on with this conversation, or begin it.",
+        autocompletion=session_names,
         show_default="a new one, named by date and first words",
     ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from mistral_small_edge.cli import console
+from mistral_small_edge.cli.completion import model_names
 from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.errors import ChecksumMismatch, InvalidRequest, readable_size
 
@@ -28,6 +29,7 @@ def download(
         str,
         typer.Argument(
             envvar="MISTRAL_SMALL_EDGE_MODEL",
+            autocompletion=model_names,
             help="A catalog name (name:QUANT picks a build, a bare name the one that suits this "
             "machine) or hf:owner/repo/file.gguf.",
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_small_edge.cli import console, failures
+from mistral_small_edge.cli.completion import model_names
 from mistral_small_edge.errors import ChecksumMismatch, InvalidRequest, readable_size
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def list_models(
 @models.command()
 def verify(
     model: Annotated[
-        str | None, typer.Argument(help="What to check.", show_default="all that is on this disk")
+        str | None,
+        typer.Argument(
+            help="What to check.",
+            show_default="all that is on this disk",
+            autocompletion=model_names,
+        ),
     ] = None,
 ) -> None:
     """Compare files with the sha256 that was published; damaged ones are set aside.
@@ -74,7 +80,7 @@ def verify(
 
 @models.command()
 def remove(
-    model: Annotated[str, typer.Argument(help="What to delete.")],
+    model: Annotated[str, typer.Argument(help="What to delete.", autocompletion=model_names)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a download, whole or begun; never a file of your own or of a Python package."""

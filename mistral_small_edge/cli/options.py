@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mistral_small_edge.cli.completion import model_names
 from mistral_small_edge.config import FlashAttention, KVType, Repack, Speculation
 from mistral_small_edge.images import Detail
 
@@ -33,6 +34,7 @@ Model = Annotated[
         "-m",
         envvar="MISTRAL_SMALL_EDGE_MODEL",
         help="A catalog name (name:QUANT picks a build), a .gguf file, or hf:owner/repo/file.gguf.",
+        autocompletion=model_names,
     ),
 ]
 Context = Annotated[

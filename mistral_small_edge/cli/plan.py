@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_small_edge.cli import console
+from mistral_small_edge.cli.completion import machine_names, model_names
 from mistral_small_edge.config import DEFAULT_MODEL, KVType
 from mistral_small_edge.errors import InvalidRequest
 
@@ -21,6 +22,7 @@ def plan(
         str,
         typer.Argument(
             envvar="MISTRAL_SMALL_EDGE_MODEL",
+            autocompletion=model_names,
             help="A catalog name (name:QUANT looks at one build), a .gguf file, or "
             "hf:owner/repo/file.gguf.",
         ),
@@ -30,6 +32,7 @@ def plan(
         typer.Option(
             "--for",
             metavar="MACHINE",
+            autocompletion=machine_names,
             help="Another machine: its memory, as in 16GB, or a name; list shows the names.",
             show_default="this one",
         ),

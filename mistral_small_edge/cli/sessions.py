@@ -12,6 +12,7 @@ import typer
 from mistral_small_edge import places
 from mistral_small_edge.cli import console, failures
 from mistral_small_edge.cli.answer import printable
+from mistral_small_edge.cli.completion import session_names
 from mistral_small_edge.cli.saving import shortened, write_export
 from mistral_small_edge.errors import InvalidRequest, SessionError
 from mistral_small_edge.sessions import Shelf
@@ -30,7 +31,10 @@ sessions = typer.Typer(
 )
 
 _EXCERPT = 100  # characters of a line that was found
-Name = Annotated[str, typer.Argument(help="A session, by its name in `sessions list`.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A session, by its name in `sessions list`.", autocompletion=session_names),
+]
 
 
 @sessions.command("list")
@@ -120,7 +124,10 @@ def export(
 
 @sessions.command()
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="What to delete.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="What to delete.", autocompletion=session_names),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete conversations, and the pictures that no other one shows."""
