@@ -1,8 +1,8 @@
 """Who is computed next.
 
-Work goes in rounds: every running answer gets one token, then one prompt gets one chunk. So a
-long prompt holds up running answers by one chunk at the most, and answers cannot starve prompts.
-Prompts take turns; a picture is looked at in the turn of the prompt that it stands in. A batch
+Work goes in rounds: every running answer gets one token, then one prompt gets one chunk, or several
+short ones get as much together. So prompts hold up running answers by one chunk at the most, and
+answers cannot starve prompts. Prompts take turns; a picture is looked at in the turn of the prompt that it stands in. A batch
 never mixes prompt and answer rows, nor two prompts: results would then depend on who else is there
 (see RowClasses). An answer with a guess to check is computed alone for the same reason.
 """
@@ -114,9 +114,7 @@ class Scheduler:
         while self._round or self._decoding or self._prefilling:
             if not self._round:
                 self._round.extend(self._decode_groups())
-                if self._prefilling:
-                    self._round.append([self._prefilling[0]])
-                    self._prefilling.rotate(-1)
+                self._round.extend([sequence] for sequence in self._next_prompts())
             # Some may have ended since the round began.
             group = [
                 sequence
@@ -204,6 +202,20 @@ class Scheduler:
         sequence.num_cached = sequence.num_computed = allocation.num_cached
         sequence.num_exact = allocation.num_exact
         return True
+
+    def _next_prompts(self) -> list[Sequence]:
+        """Whose turn it is, and those behind it whose rows are of the same chunk's time."""
+        chosen: list[Sequence] = []
+        rows = 0
+        for sequence in self._prefilling:
+            # Nobody knows how long a picture is looked at.
+            is_text = sequence.stretch[1] is None
+            rows += sequence.remaining_prompt if is_text else self.chunk_size.size
+            if chosen and rows > self.chunk_size.size:
+                break
+            chosen.append(sequence)
+        self._prefilling.rotate(-len(chosen))
+        return chosen
 
     def _to_copy(self, sequence: Sequence) -> Copy | None:
         """What another slot has of the prompt by now: several that begin alike are read once."""

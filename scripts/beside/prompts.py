@@ -68,10 +68,11 @@ def unseen(number: int, tokens: int) -> Question:
 
 
 def at_once(number: int, count: int, temperature: float) -> list[Question]:
-    """Short questions that differ, with answers of 64 tokens."""
+    """Short questions that differ, also from those of another temperature, with answers of 64 tokens."""
+    kind = "Letter" if temperature == 0 else "Note"
     return [
         replace(
-            _asked(_fill(f"Letter {number}-{one}. {text}", number), 64), temperature=temperature
+            _asked(_fill(f"{kind} {number}-{one}. {text}", number), 64), temperature=temperature
         )
         for one, text in enumerate(_QUESTIONS[:count])
     ]

@@ -390,3 +390,20 @@ def test_what_can_never_be_computed_is_refused_by_name(
     with pytest.raises(InvalidRequest) as caught:
         make_engine(FakeRunner()).check(prompt_of(prompt), sampling)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(("lengths", "first_round"), [((2, 2, 2), 3), ((2, 5, 2), 1), ((6, 2), 1)])
+def test_prompts_take_a_turn_together_if_one_chunk_would_hold_them(
+    lengths: tuple[int, ...], first_round: int
+) -> None:
+    desk = Desk(FakeRunner(4, context_length=100, row_classes=ROWS, says=copied))
+    running = desk.add((40, 41, 42), SamplingParams(max_tokens=40, ignore_eos=True))
+    while not desk.text(running):
+        desk.step()
+    for start, length in enumerate(lengths, 50):
+        desk.add(range(start, start + 10 * length, 10), SamplingParams(max_tokens=4))
+    slot, before = desk.runner.batches[-1][0].slot, len(desk.runner.batches)
+    desk.run()
+    answered = [any(c.slot == slot for c in batch) for batch in desk.runner.batches[before:]]
+    turn = itertools.takewhile(lambda one: not one, itertools.dropwhile(lambda one: one, answered))
+    assert len(list(turn)) == first_round
