@@ -32,6 +32,7 @@ def load(model: str, config: EngineConfig, verbose: bool, *, try_again: bool = F
     """
     from mistral_small_edge.llm import LLM
 
+    model = settle(model, config)
     route_log(verbose)
     with _bar(model, verbose) as bar, interrupts.held() as check:
 
@@ -47,6 +48,20 @@ def load(model: str, config: EngineConfig, verbose: bool, *, try_again: bool = F
     if verbose:
         console.note(_choices(llm))
     return llm
+
+
+def settle(model: str, config: EngineConfig) -> str:
+    """The model with its build, told on stderr if that was open and is not the usual one.
+
+    Raises:
+        ModelNotFound, InvalidRequest, ModelLoadFailed: it means nothing, or a damaged file.
+    """
+    from mistral_small_edge.cli.planning import settled
+
+    name, reason = settled(model, config)
+    if reason:
+        console.note(f"Taking {name}: {reason}.")
+    return name
 
 
 def _choices(llm: LLM) -> str:

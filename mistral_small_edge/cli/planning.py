@@ -23,6 +23,7 @@ from mistral_small_edge.store.shape import ModelShape, ProjectorShape
 
 if TYPE_CHECKING:
     from mistral_small_edge.advice import Recommendation
+    from mistral_small_edge.config import EngineConfig
     from mistral_small_edge.machines import Machine
     from mistral_small_edge.store.source import ModelSource
 
@@ -66,6 +67,39 @@ def survey(model: str, catalog: Catalog | None = None) -> Choice:
         builds=tuple(map(_build, catalog.choices(model))),
         sight=None if projector is None else _sight(projector),
     )
+
+
+def settled(model: str, config: EngineConfig, machine: Machine | None = None) -> tuple[str, str]:
+    """The build to run where `model` leaves it open, and why it is that one.
+
+    Of those on this disk the one that suits the machine. The reason is empty where there was nothing to
+    choose, or the usual one was chosen.
+
+    Args:
+        machine: None is this one; how fast it is plays no part.
+
+    Raises:
+        ModelNotFound, InvalidRequest, ModelLoadFailed: as `survey`.
+    """
+    usual, *others = Catalog.load().choices(model)
+    if not others:
+        return model, ""
+    choice = survey(model)
+    here = [build for build in choice.builds if build.here]
+    if not here:
+        return model, ""  # whoever resolves it says so
+    taken = Choice(tuple(here), choice.sight).recommend(
+        machine or this_machine(cache_directory()),
+        Wish(
+            context_length=config.context_length,
+            kv_type=config.kv_type,
+            vision=None if config.vision else False,
+        ),
+    )
+    if taken is None:  # it is refused with the numbers
+        return here[0].candidate.name, ""
+    name = taken.outlook.candidate.name
+    return name, "" if name == usual.name else taken.reason
 
 
 def measured_machine(bandwidth: float | None = None, models: Path | None = None) -> Machine:

@@ -13,7 +13,7 @@ import typer
 from mistral_small_edge import places
 from mistral_small_edge.cli import console, failures, options
 from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
-from mistral_small_edge.cli.loading import route_log
+from mistral_small_edge.cli.loading import route_log, settle
 from mistral_small_edge.config import DEFAULT_MODEL, ServerConfig
 from mistral_small_edge.errors import EdgeError, InvalidRequest, readable_size
 
@@ -123,6 +123,7 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
     from mistral_small_edge.server.run import bind, new_server, url_of
     from mistral_small_edge.store.catalog import resolve
 
+    model = settle(model, engine)
     file = resolve(model)  # a name that means nothing is not worth a server
     with bind(config.host, config.port) as listening, ExitStack() as held:
         url = url_of(listening)

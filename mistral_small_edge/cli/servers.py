@@ -57,6 +57,8 @@ def open_model(
     about_loading = [name for name in _ABOUT_LOADING if options.is_typed(invocation, name)]
     if server is not None and options.is_typed(invocation, "server"):
         _refuse_beside_server(["local"] if local else about_loading)
+    if server is None:
+        model = loading.settle(model, config)
     if not local and not about_loading:
         found = (
             _running(model, config.context_length)

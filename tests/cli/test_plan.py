@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mistral_small_edge.advice import Wish
 from mistral_small_edge.cli import plan_screen
+from mistral_small_edge.cli.loading import settle
 from mistral_small_edge.cli.plan_figures import Figures
-from mistral_small_edge.cli.planning import measured_machine, survey
+from mistral_small_edge.cli.planning import measured_machine, settled, survey
+from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import NotCached
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.machines import another_machine
@@ -123,6 +126,42 @@ def test_a_build_that_is_here_is_planned_by_its_header(
     assert here.candidate.header == read_header(path)
     assert not any(build.here for build in builds.values())
     assert all(build.candidate.missing == build.size for build in builds.values())
+
+
+def place_build(folder: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    place = pointer_to(parse_hub_file(file), folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_tiny_model(place)
+
+
+def test_of_the_builds_that_are_here_the_one_that_suits_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, machine = EngineConfig(context_length=512), another_machine("16GB")
+    assert settled("toy", config) == ("toy", "")
+    assert settled(MODEL, config, machine) == (MODEL, "")  # none is here
+    place_build(tmp_path, monkeypatch, HUB_FILE)
+    name, reason = settled(MODEL, config, machine)
+    assert name == f"{MODEL}:Q2_K"
+    assert "it fits" in reason
+    place_build(tmp_path, monkeypatch, HUB_FILE.replace("Q2_K", "Q4_K_M"))
+    assert settled(MODEL, config, machine) == (f"{MODEL}:Q4_K_M", "")
+    assert settled(f"{MODEL}:Q2_K", config, machine) == (f"{MODEL}:Q2_K", "")
+    crowded = replace(machine, host=replace(machine.host, available_memory=0))
+    assert settled(MODEL, config, crowded) == (f"{MODEL}:Q4_K_M", "")
+
+
+def test_a_build_that_is_not_the_usual_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place_build(tmp_path, monkeypatch, HUB_FILE)
+    assert settle(MODEL, EngineConfig(context_length=512)) == f"{MODEL}:Q2_K"
+    assert capsys.readouterr().err.startswith(f"Taking {MODEL}:Q2_K: it fits")
+    assert settle("toy", EngineConfig()) == "toy"
+    assert capsys.readouterr().err == ""
 
 
 HUB_FILE = (
