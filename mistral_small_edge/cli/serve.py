@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
 from mistral_small_edge.cli.loading import route_log, settle
 from mistral_small_edge.config import DEFAULT_MODEL, ServerConfig
 from mistral_small_edge.errors import EdgeError, InvalidRequest, readable_size
+from mistral_small_edge.images.addresses import is_loopback
 
 if TYPE_CHECKING:
     from mistral_small_edge.config import EngineConfig
@@ -90,7 +90,7 @@ def serve(
     Ctrl-C or SIGTERM lets running answers finish, a second one does not.
     """
     keys = (*(api_key or ()), *_keys(api_key_file))
-    if not keys and not no_auth and not _is_loopback(host):
+    if not keys and not no_auth and not is_loopback(host):
         raise InvalidRequest(
             f"{host} can be reached from elsewhere: give --api-key, or insist with --no-auth",
             "--host",
@@ -176,10 +176,3 @@ def _keys(path: Path | None) -> list[str]:
     if not keys:
         raise InvalidRequest(f"{path} holds no key", "--api-key-file")
     return keys
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # another name: who knows who reaches it
-        return False

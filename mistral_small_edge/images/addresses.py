@@ -1,6 +1,6 @@
-"""Hosts and their addresses: one spelling for each, and which of them are public.
+"""Hosts and their addresses: one spelling for each, which of them are public, and which are this machine's.
 
-Everything here is about what a client may have a server connect to. Resolves names and connects to
+Everything here is about who may be connected to, and by whom. Resolves names and connects to
 nothing itself.
 """
 
@@ -47,6 +47,12 @@ def is_public(address: Address) -> bool:
             return False
     special = address.is_multicast or any(address in network for network in _CLOSED)
     return address.is_global and not special
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached there; of other names nobody knows who is."""
+    address = as_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def resolve_host(host: str, port: int) -> list[str]:

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_small_edge.errors import UnsupportedImage
-from mistral_small_edge.images.addresses import Address, is_public, resolve_host
+from mistral_small_edge.images.addresses import Address, is_loopback, is_public, resolve_host
 from mistral_small_edge.images.remote import RemoteLimits, fetch_image
 
 if TYPE_CHECKING:
@@ -843,3 +843,11 @@ def test_a_redirect_does_not_leave_tls(secure: Site, site: Site, trust: ssl.SSLC
 def test_a_redirect_may_lead_to_tls(secure: Site, site: Site, trust: ssl.SSLContext) -> None:
     site.pages["/old"] = moved(secure.url())
     assert fetch(site.url("/old"), tls=trust) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("0.0.0.0", False), ("box", False)],
+)
+def test_only_this_machine_reaches_its_own_addresses(host: str, here: bool) -> None:
+    assert is_loopback(host) == here

@@ -11,7 +11,6 @@ import socket
 import threading
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,6 +21,7 @@ from mistral_small_edge.errors import (
     ServerFailed,
     ServerUnreachable,
 )
+from mistral_small_edge.images.addresses import is_loopback
 from mistral_small_edge.llm.remote.refusals import refusal
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Connection:
             headers={} if api_key is None else {b"Authorization": _bearer(api_key)},
             timeout=httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=None, keepalive_expiry=_IDLE_SECONDS),
-            trust_env=not _is_loopback(base.host),
+            trust_env=not is_loopback(base.host),
         )
 
     def get(self, path: str) -> Any:
@@ -181,10 +181,3 @@ def _bearer(api_key: str) -> bytes:
             "the API key is empty, or has characters that no header has", "api_key"
         )
     return f"Bearer {api_key}".encode()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
