@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.doctor.report import Fact, Finding, Section
 from mistral_small_edge.errors import ChecksumMismatch, ModelLoadFailed, readable_size
-from mistral_small_edge.gguf import read_header, read_projector
-from mistral_small_edge.gguf.container import open_container
+from mistral_small_edge.gguf import is_projector, read_header, read_projector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,10 +123,7 @@ def _read(path: Path) -> None:
     Raises:
         ModelLoadFailed: it is damaged.
     """
-    with open_container(path) as container:
-        architecture = "general.architecture"
-        is_projector = architecture in container.fields and container.text(architecture) == b"clip"
-    (read_projector if is_projector else read_header)(path)
+    (read_projector if is_projector(path) else read_header)(path)
 
 
 def _shifted(verify: Callable[[int, int], None], before: int, total: int) -> Callable[[int], None]:

@@ -7,11 +7,17 @@ model that looks at pictures.
 
 from mistral_small_edge.gguf.first_layer import write_first_layer
 from mistral_small_edge.gguf.header import ModelHeader, read_header
-from mistral_small_edge.gguf.projector import ProjectorHeader, read_projector, read_row_break
+from mistral_small_edge.gguf.projector import (
+    ProjectorHeader,
+    is_projector,
+    read_projector,
+    read_row_break,
+)
 
 __all__ = [
     "ModelHeader",
     "ProjectorHeader",
+    "is_projector",
     "read_header",
     "read_projector",
     "read_row_break",

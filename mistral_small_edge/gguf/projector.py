@@ -86,6 +86,16 @@ class ProjectorHeader:
     file_size: int
 
 
+def is_projector(path: Path) -> bool:
+    """Whether a file says that it is one, sound or not.
+
+    Raises:
+        ModelLoadFailed: it says nothing that can be read.
+    """
+    with open_container(path) as container:
+        return Facts(container).architecture == PROJECTOR
+
+
 def read_projector(path: Path) -> ProjectorHeader:
     """Read and check the header of Mistral Small's projector.
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from gguf import GGUFValueType, Keys, LlamaFileType
 
-from mistral_small_edge.gguf import read_header, read_projector
-from mistral_small_edge.gguf.checks import PROJECTOR, Facts
+from mistral_small_edge.gguf import is_projector, read_header, read_projector
 from mistral_small_edge.gguf.container import Container, open_container
 
 if TYPE_CHECKING:
@@ -73,11 +72,11 @@ def read_contents(path: Path) -> Contents:
     Raises:
         ModelLoadFailed: as `gguf.read_header` and `gguf.read_projector`.
     """
-    with open_container(path) as container:
-        is_projector = Facts(container).architecture == PROJECTOR
-    if is_projector:
+    header = None
+    if is_projector(path):
         read_projector(path)
-    header = None if is_projector else read_header(path)
+    else:
+        header = read_header(path)
     with ExitStack() as stack:
         parts = (path,) if header is None else header.parts
         opened = [stack.enter_context(open_container(part)) for part in parts]
