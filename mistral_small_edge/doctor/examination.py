@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_small_edge import places
+from mistral_small_edge.config import DEFAULT_MODEL
 from mistral_small_edge.doctor import hardware, holdings, software, speed
 from mistral_small_edge.doctor.privacy import censor, environment
 from mistral_small_edge.doctor.report import Report
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.doctor.report import Section
     from mistral_small_edge.store.cache import Stored
-
-_EXPECTED = "mistral-small-3.2:Q4_K_M"  # what figures are told for
-_EXPECTED_BYTES = 14_333_922_848
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +69,19 @@ def _sections(
     on_step: Callable[[str], None],
 ) -> Iterator[Section]:
     host = probe_host(around.root)
-    stored = survey(Catalog.load().sources())
+    catalog = Catalog.load()
+    stored = survey(catalog.sources())
+    usual = catalog.find(DEFAULT_MODEL)  # what figures are told for
+    size = usual.size or 0
     yield software.versions()
     yield software.build(linked_build(), processor_flags(around.root))
     yield hardware.threads(host)
     yield hardware.memory(host, around.root, swap=free_swap())
     yield hardware.clock(around.root)
     on_step("Reading memory")
-    yield speed.memory_speed(choose_threads(host), _EXPECTED_BYTES, _EXPECTED)
+    yield speed.memory_speed(choose_threads(host), size, usual.name)
     on_step("Reading the disk")
-    yield speed.disk_speed(_files(stored), hub_directory(), _EXPECTED_BYTES, _EXPECTED)
+    yield speed.disk_speed(_files(stored), hub_directory(), size, usual.name)
     on_step("Checking models")
     yield holdings.models(stored, Checksums(), verify)
     yield holdings.remembered(everything_known())

@@ -6,19 +6,22 @@ often that nothing happened.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from mistral_small_edge import places
 from mistral_small_edge.doctor.report import Fact, Finding, Section
 from mistral_small_edge.doctor.software import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PATIENCE = 120.0  # seconds; it takes some, once, to try this machine with the model
+_PATIENCE = 120.0  # seconds; some are taken by trying this machine with the model
 _PROGRAM = """
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.llm import LLM
@@ -36,9 +39,16 @@ def trial(command: Sequence[str] = COMMAND, patience: float = _PATIENCE) -> Sect
     """Let the toy answer a question; every way in which that can end."""
     begun = time.perf_counter()
     try:
-        done = subprocess.run(  # noqa: S603 - ourselves
-            command, capture_output=True, text=True, errors="replace", timeout=patience, check=False
-        )
+        with TemporaryDirectory() as folder:
+            done = subprocess.run(  # noqa: S603 - ourselves
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=patience,
+                check=False,
+                env={**os.environ, places.MOVED_BY: folder},  # what it finds out is not kept
+            )
     except subprocess.TimeoutExpired:
         text = f"the toy model has not answered within {patience:g} seconds"
         return _section("no answer", Finding("warning", text, fatal=True))

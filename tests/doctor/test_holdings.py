@@ -125,3 +125,12 @@ def test_every_end_of_a_trial(program: str, level: str, said: str) -> None:
     (finding,) = trial((sys.executable, "-c", program), patience).findings
     assert (finding.level, finding.fatal) == (level, level == "warning")
     assert said in finding.text
+
+
+def test_what_a_trial_finds_out_is_not_kept(tmp_path: Path, cache_folder: Path) -> None:
+    told = tmp_path / "told"
+    program = f"import os; open({str(told)!r}, 'w').write(os.environ['MISTRAL_SMALL_EDGE_CACHE'])"
+    assert trial([sys.executable, "-c", program]).findings[0].level == "ok"
+    folder = Path(told.read_text())
+    assert folder != cache_folder
+    assert not folder.exists()
