@@ -2,9 +2,10 @@
 
 Work goes in rounds: every running answer gets one token, then one prompt gets one chunk, or several
 short ones get as much together. So prompts hold up running answers by one chunk at the most, and
-answers cannot starve prompts. Prompts take turns; a picture is looked at in the turn of the prompt that it stands in. A batch
-never mixes prompt and answer rows, nor two prompts: results would then depend on who else is there
-(see RowClasses). An answer with a guess to check is computed alone for the same reason.
+answers cannot starve prompts. Prompts take turns; a picture is looked at in the turn of the prompt
+that it stands in. A batch never mixes prompt and answer rows, nor two prompts: results would then
+depend on who else is there (see RowClasses). An answer with a guess to check is computed alone for
+the same reason.
 """
 
 from __future__ import annotations

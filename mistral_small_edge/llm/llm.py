@@ -134,17 +134,7 @@ class LLM(ChatModel):
         return RemoteLLM.connect(url, api_key=api_key)
 
     def stream(self, request: ChatRequest | TextRequest) -> Stream:
-        """Begin to answer, or to go on with a text.
-
-        Returns:
-            The answer's deltas as they come. Close it to give up, also while the prompt is read.
-
-        Raises:
-            InvalidRequest: a field cannot be honoured; `param` names it.
-            InvalidGrammar: the response format or a tool's parameters cannot be enforced.
-            ContextLengthExceeded: the prompt does not fit.
-            EngineStopped: the model was closed.
-        """
+        """Begin to answer, or to go on with a text; as `ChatModel.stream` says."""
         return self._begin(request, self._constraint(request))
 
     @property

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from mistral_small_edge.chat.deltas import Delta
-
-
-class DeltaStream(Protocol):
-    """An answer on its way; `LLM.stream` gives one."""
-
-    @property
-    def ended(self) -> bool: ...
-
-    def listen(self, listener: Callable[[], None]) -> None: ...
-
-    def take(self) -> list[Delta]: ...
-
-    def close(self) -> None: ...
+    from mistral_small_edge.llm.chat_model import DeltaStream
 
 
 class Bridge:
