@@ -20,6 +20,7 @@
     │   │   └── CannotWrite           the place where it should go does not take it
     │   ├── ChecksumMismatch          the bytes are not those the hub published
     │   ├── NotEnoughMemory           weights and context exceed what is free
+    │   │   └── NotEnoughTogether     here and on all workers
     │   ├── ModelLoadFailed           not GGUF, cut short, or of an unknown architecture
     │   └── QuantizeFailed            llama.cpp's quantizer would not, or wrote something else
     ├── SessionError                  the saved conversations': change the name, the file or the disk
@@ -32,6 +33,13 @@
     │   ├── ServerUnreachable         nobody answers there, or somebody else
     │   ├── ServerLocked              it wants an API key, or another one
     │   └── ServerFailed              it broke off, or failed without saying how
+    ├── WorkerError                   a machine's that lends memory: start it, or leave it out
+    │   ├── WorkerUnreachable         nobody answers there
+    │   ├── WorkerBusy                it serves another client, or hangs
+    │   ├── WorkerIncompatible        it speaks another version of the protocol
+    │   ├── WorkerTooSmall            not one layer has room there
+    │   ├── WorkerFailed              this machine's own: it cannot lend
+    │   └── WorkerLost                it went while it was computing
     └── EngineError                   ours: the computation did not go through
         ├── EngineLoading             the model is still being read
         ├── EngineOverloaded          more requests wait than are let in
@@ -62,7 +70,16 @@ def readable_size(size: int) -> str:
 
 
 class EdgeError(Exception):
-    """The root: what a door catches."""
+    """The root: what a door catches. One may be sent to another process."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args, vars(self).copy())
+
+
+def _again(kind: type[EdgeError], args: tuple[object, ...], facts: dict[str, object]) -> EdgeError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(facts)
+    return error
 
 
 class RequestError(EdgeError):
@@ -204,6 +221,22 @@ class NotEnoughMemory(ModelError):
         self.parts = tuple(parts)
 
 
+class NotEnoughTogether(NotEnoughMemory):
+    """`boxes` are the machines: a name, bytes that are free, and how many `layers` have room there."""
+
+    def __init__(self, needed: int, layers: int, boxes: Sequence[tuple[str, int, int]]) -> None:
+        super().__init__(needed, sum(free for _, free, _ in boxes), ())
+        detail = ", ".join(
+            f"{room} in the {readable_size(free)} of {name}" for name, free, room in boxes
+        )
+        self.args = (
+            f"on {len(boxes)} machines it needs {readable_size(needed)}, and of its {layers} layers have "
+            f"room: {detail}",
+        )
+        self.layers = layers
+        self.boxes = tuple(boxes)
+
+
 class ModelLoadFailed(ModelError):
     """`path` is no model that can be loaded; `reason` says what was wrong with it."""
 
@@ -291,6 +324,61 @@ class ServerLocked(ServerError):
 
 class ServerFailed(ServerError):
     """An answer that ended before its end, or that cannot be read."""
+
+
+class WorkerError(EdgeError):
+    """The worker at `worker`, as `host:port`, is of no use; `reason` says why."""
+
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(f"worker {worker}: {reason}")
+        self.worker = worker
+        self.reason = reason
+
+
+class WorkerUnreachable(WorkerError):
+    """No connection, or one that was closed at once."""
+
+
+class WorkerBusy(WorkerError):
+    """It takes a connection and says nothing: a worker serves one client at a time."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(worker, "it serves another client, or hangs")
+
+
+class WorkerIncompatible(WorkerError):
+    """It speaks version `theirs` (None: another protocol, or one before versions) and we `ours`."""
+
+    def __init__(self, worker: str, theirs: str | None, ours: str) -> None:
+        spoken = "no version of ggml's protocol that is known here" if theirs is None else theirs
+        super().__init__(worker, f"it speaks {spoken}, and this program {ours}")
+        self.theirs = theirs
+        self.ours = ours
+
+
+class WorkerTooSmall(WorkerError):
+    """It lends `free` bytes, and `layers`, the fewest that it can be given, take `needed`."""
+
+    def __init__(self, worker: str, free: int, needed: int, layers: int = 1) -> None:
+        takes = "one layer takes" if layers == 1 else f"{layers} layers take"
+        super().__init__(
+            worker, f"it lends {readable_size(free)}, and {takes} {readable_size(needed)} there"
+        )
+        self.free = free
+        self.needed = needed
+        self.layers = layers
+
+
+class WorkerFailed(WorkerError):
+    """This machine's own, that was to listen there: its server does not start, or not stay up."""
+
+
+class WorkerLost(WorkerError):
+    """It went while the model was computed on it; come back in `retry_after` seconds."""
+
+    def __init__(self, worker: str, reason: str, retry_after: int = 5) -> None:
+        super().__init__(worker, reason)
+        self.retry_after = retry_after
 
 
 class EngineError(EdgeError):

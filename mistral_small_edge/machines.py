@@ -13,10 +13,16 @@ import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_small_edge import cgroups
 from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.host import Host, free_swap, probe_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mistral_small_edge.workers import Lent
 
 GIB = 1 << 30  # memory is sold by it, and called GB
 SYSTEM_BYTES = 10**9  # a system without a desktop, and what little else runs there
@@ -42,6 +48,7 @@ class Machine:
         disk: where models are kept; None on a machine that is not here.
         free_disk: bytes there; None is not known.
         metal: whether Apple's accelerator is there, which works in the same memory.
+        lent: what other machines offer to take layers in.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Machine:
     disk: Path | None = None
     free_disk: int | None = None
     metal: bool = False
+    lent: tuple[Lent, ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -63,6 +71,10 @@ class Machine:
     def reading_at(self, bandwidth: float, source: str) -> Machine:
         """The same, with its memory's speed in bytes a second, and how that is known."""
         return replace(self, bandwidth=bandwidth, bandwidth_source=source)
+
+    def with_workers(self, lent: Sequence[Lent]) -> Machine:
+        """The same, with other machines beside it."""
+        return replace(self, lent=tuple(lent))
 
     def emptied(self) -> Machine:
         """The same, with nothing running but its system."""
@@ -146,6 +158,14 @@ def another_machine(text: str) -> Machine:
     )
 
 
+def memory_size(text: str) -> int | None:
+    """`16GB` in bytes, as memory is sold; None if it is no size, or a slip."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or not _LEAST <= float(match[1]) <= _MOST:
+        return None
+    return round(float(match[1]) * GIB)
+
+
 def free_bytes(folder: Path) -> int | None:
     """What the disk under `folder` still takes, there already or not; None if it does not tell."""
     for place in (folder, *folder.parents):
@@ -173,10 +193,10 @@ def _sold(name: str, title: str, memory: int, system: int, cores: int) -> Machin
 
 
 def _memory(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or not _LEAST <= float(match[1]) <= _MOST:
+    size = memory_size(text)
+    if size is None:
         known = ", ".join(PRESETS)
         raise InvalidRequest(
             f"--for is {text!r}; it must be a size, as in 16GB, or one of {known}", "--for"
         )
-    return round(float(match[1]) * GIB)
+    return size

@@ -28,7 +28,7 @@ _CHANNELS = 3  # of a picture's pixel
 _FLASH_TILE = 64  # rows and columns a thread works on at a time
 
 # Measured: Python with everything imported and llama.cpp started; a token's name, piece and merges.
-_PROGRAM_BYTES = 65_000_000
+PROGRAM_BYTES = 65_000_000
 _TOKEN_BYTES = 430
 
 
@@ -39,7 +39,9 @@ class MemoryPlan:
     Attributes:
         weights: all tensors; mapped from the file, they become resident as they are used.
         kv: the K and V cache of all lanes, resident from the start.
-        compute: the largest batch's intermediate results, and the logits.
+        compute: the largest batch's intermediate results.
+        inputs: of these, the rows and the mask that they begin with.
+        logits: what comes out at the end.
         program: the interpreter, libraries and the vocabulary.
         vision: the projector, and the intermediate results of the largest picture; resident from
             the first picture on.
@@ -49,13 +51,35 @@ class MemoryPlan:
     weights: int
     kv: int
     compute: int
+    inputs: int
+    logits: int
     program: int
     vision: int = 0
     draft: int = 0
 
     def with_draft(self, draft: MemoryPlan) -> Self:
         """With another model in the same program."""
-        return replace(self, draft=draft.weights + draft.kv + draft.compute)
+        return replace(self, draft=draft.total - draft.program)
+
+    def kept(self, header: ModelHeader, layers: int) -> Self:
+        """What stays here where only the first `layers` are computed here, and the others elsewhere.
+
+        The embedding and the output matrix stay, and what pictures and a smaller model take. On top
+        come the messages between machines.
+        """
+        if layers == header.block_count:
+            return self
+        return replace(
+            self,
+            weights=self.weights - sum(header.layer_bytes[layers:]),
+            kv=self.kv * layers // header.block_count,
+            compute=(self.compute if layers else self.inputs) + self.inputs,
+        )
+
+    @property
+    def beside_layers(self) -> int:
+        """What another machine takes that computes some layers: results, and the message they begin with."""
+        return self.compute + self.inputs
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -65,7 +89,7 @@ class MemoryPlan:
             ("context", self.kv),
             ("seeing", self.vision),
             ("guessing", self.draft),
-            ("computing", self.compute),
+            ("computing", self.compute + self.logits),
             ("program", self.program),
         )
         return tuple((purpose, size) for purpose, size in parts if size)
@@ -73,7 +97,8 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.weights + self.kv + self.compute + self.program + self.vision + self.draft
+        computing = self.compute + self.logits
+        return self.weights + self.kv + computing + self.program + self.vision + self.draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +138,13 @@ def plan(
     compute = rows * _row_bytes(header, lane, flash_attention)
     if flash_attention:
         compute += choose_threads(host) * _flash_scratch_bytes(header)
-    compute += max(max_sequences, _LOGITS_ROWS) * header.vocab_size * _FLOAT  # logits
     return MemoryPlan(
         weights=header.parameter_bytes,
         kv=max_sequences * lane * kv_bytes_per_token(header, kv_type),
         compute=compute,
-        program=_PROGRAM_BYTES + header.vocab_size * _TOKEN_BYTES,
+        inputs=rows * (header.embedding_length * _FLOAT + _mask_bytes(lane, flash_attention)),
+        logits=max(max_sequences, _LOGITS_ROWS) * header.vocab_size * _FLOAT,
+        program=PROGRAM_BYTES + header.vocab_size * _TOKEN_BYTES,
         vision=0 if projector is None else vision_bytes(projector),
     )
 
@@ -202,11 +228,15 @@ def _row_bytes(header: ModelHeader, lane: int, flash_attention: bool) -> int:
     feed_forward = 3 * widest + 3 * header.embedding_length + queries
     scores = 0 if flash_attention else header.head_count * lane
     attention = 5 * queries + scores
-    mask_bytes = lane * (2 if flash_attention else _FLOAT)
     # Outside the buffer: before a product with quantized weights the row is quantized too, to about
     # a byte a number, and before that of the scores with V, which is F16, they become F16.
     scratch = max(widest, scores * _HALF)
-    return max(feed_forward, attention) * _FLOAT + mask_bytes + scratch
+    return max(feed_forward, attention) * _FLOAT + _mask_bytes(lane, flash_attention) + scratch
+
+
+def _mask_bytes(lane: int, flash_attention: bool) -> int:
+    """Which earlier tokens one token looks at."""
+    return lane * (_HALF if flash_attention else _FLOAT)
 
 
 def _flash_scratch_bytes(header: ModelHeader) -> int:

@@ -23,14 +23,16 @@ ALLOWED: dict[str, set[str]] = {
     "cgroups": {"errors"},
     "host": {"errors", "cgroups"},
     "gguf": {"errors", "config"},
+    "workers": {"errors", "gguf", "memory"},
     "memory": {"errors", "config", "host", "gguf"},
-    "machines": {"errors", "cgroups", "host"},
-    "advice": {"errors", "config", "gguf", "memory", "machines"},
+    "machines": {"errors", "cgroups", "host", "workers"},
+    "advice": {"errors", "config", "gguf", "memory", "machines", "workers"},
     "store": {*BASE, "places"},
     "chat": {"errors", "sampling_params", "images"},
     "images": {"errors", "config"},
     "engine": {"errors", "sampling_params", "images", "file_cache"},
     "llama": {*BASE, "engine", "images", "file_cache"},
+    "lending": {"errors", "file_cache", "host", "images", "llama", "workers"},
     "llm": {
         *BASE,
         "chat",
@@ -41,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "gguf",
         "host",
         "memory",
+        "workers",
         "file_cache",
         "places",
     },
@@ -72,6 +75,8 @@ ALLOWED: dict[str, set[str]] = {
         "sessions",
         "places",
         "running",
+        "workers",
+        "lending",
     },
 }
 PUBLIC_FACE = {"__init__", "__main__"}
@@ -85,7 +90,7 @@ LIBRARIES: dict[str, set[str]] = {
     "PIL": {"images"},
     "httpx2": {"store", "images", "llm"},
     "httpcore2": {"images"},
-    "psutil": {"host", "cgroups", "running"},
+    "psutil": {"host", "cgroups", "running", "lending", "llama"},
     "fastapi": {"server"},
     "starlette": {"server"},
     "prometheus_client": {"server"},
@@ -97,7 +102,7 @@ LIBRARIES: dict[str, set[str]] = {
     "rich": {"cli"},
     "prompt_toolkit": {"cli"},
     "click": set(),
-    "threading": {"engine", "llama", "llm", "server"},
+    "threading": {"engine", "llama", "llm", "server", "lending"},
 }
 LONGEST_FILE = 600  # lines; ruff does not count them
 LONGEST_FUNCTION = 80

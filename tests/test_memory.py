@@ -47,6 +47,7 @@ MISTRAL_SMALL = ModelHeader(
     chat_template=None,
     parts=(Path("mistral-small.gguf"),),
     parameter_bytes=14_325_000_000,
+    layer_bytes=(335_000_000,) * 40,
     step_bytes=13_947_000_000,
     file_size=14_333_922_848,
 )
@@ -134,18 +135,18 @@ def test_compute_buffers(
     flash_attention: bool,
     reported: float,
 ) -> None:
-    compute = planned(
+    memory = planned(
         context_length=context_length,
         max_sequences=max_sequences,
         prefill_chunk=prefill_chunk,
         flash_attention=flash_attention,
-    ).compute
+    )
     # Rows are also quantized for the products, and scores made F16, in scratch memory that no report
     # mentions; and the reports are of contexts that keep the logits of one row a sequence.
     scores = 0 if flash_attention else MISTRAL_SMALL.head_count * context_length
     scratch = prefill_chunk * max(MISTRAL_SMALL.feed_forward_length, 2 * scores)
     scratch += (32 - max_sequences) * MISTRAL_SMALL.vocab_size * 4
-    assert compute - scratch == pytest.approx(reported * MIB, rel=0.06)
+    assert memory.compute + memory.logits - scratch == pytest.approx(reported * MIB, rel=0.06)
 
 
 @given(
@@ -210,6 +211,26 @@ def test_a_plan_adds_up_and_is_checked() -> None:
     assert caught.value.available == memory.total - 1
     assert dict(caught.value.parts)["context"] == 640 * MIB
     assert "weights 14.3 GB" in str(caught.value)
+
+
+def test_what_stays_where_layers_go_elsewhere() -> None:
+    memory = planned()
+    assert memory.kept(MISTRAL_SMALL, 40) == memory
+    half, none = memory.kept(MISTRAL_SMALL, 20), memory.kept(MISTRAL_SMALL, 0)
+    assert half.weights == memory.weights - 20 * 335_000_000
+    assert half.kv == memory.kv // 2
+    assert half.compute == memory.compute + memory.inputs  # and the messages
+    assert (none.kv, none.compute) == (0, 2 * memory.inputs)
+    assert none.weights == memory.weights - sum(MISTRAL_SMALL.layer_bytes)
+    for other in (half, none):
+        assert (other.logits, other.program) == (memory.logits, memory.program)
+
+
+def test_a_smaller_model_and_pictures_stay_here() -> None:
+    small, seeing = planned(context_length=512), replace(planned(), vision=2 * MIB)
+    kept = seeing.with_draft(small).kept(MISTRAL_SMALL, 0)
+    assert kept.vision == 2 * MIB
+    assert kept.draft == small.total - small.program
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,20 @@
-"""One build, run one way, on one machine: what it takes, how fast it can be, and a verdict.
+"""One build, run one way, on one machine or on several: what it takes, how fast it can be, a verdict.
 
 A speed is the bound that memory sets: no token is written before the weights, and what the context
-holds, were read.
+holds, were read. Machines that share a model read their layers one after the other, so that several
+are no faster than one that is large enough.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from mistral_small_edge.config import EngineConfig
-from mistral_small_edge.errors import readable_size
+from mistral_small_edge.errors import NotEnoughMemory, WorkerTooSmall, readable_size
 from mistral_small_edge.memory import choose_flash_attention, plan, step_bytes
+from mistral_small_edge.workers import place
 
 if TYPE_CHECKING:
     from mistral_small_edge.config import KVType
@@ -27,6 +29,10 @@ Verdict = Literal["fits", "tight", "no"]
 # the disk again for every token. For the same reason what is `no` would start all the same, and crawl.
 SPARE_BYTES = 10**9
 SPARE_SHARE = 10  # of the memory that is free: a tenth
+
+# What a worker adds to a token: its state to the worker and back, and what goes along, by a wire of
+# 1 Gbit/s, and the time that the first bit is under way.
+WORKER_SECONDS = 0.001
 
 _CONTEXT_STEP = 1024
 _PREFILL_CHUNK = EngineConfig().prefill_chunk
@@ -64,12 +70,34 @@ class Setting:
     vision: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Layers of one machine, and the bytes that they take there with all that goes along, of those free."""
+
+    name: str
+    layers: int
+    taken: int
+    free: int
+
+    @property
+    def spare(self) -> int:
+        """Bytes that stay free; below 0, those that are missing."""
+        return self.free - self.taken
+
+    @property
+    def is_tight(self) -> bool:
+        """See SPARE_BYTES."""
+        return self.spare < min(SPARE_BYTES, self.free // SPARE_SHARE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """What is to be expected of one build run one way.
 
     Attributes:
-        available: bytes of memory that can be had.
+        memory: on all machines together.
+        shares: each machine's, this one's first; none where several have no room for all layers.
+        spare: bytes of memory that stay free where the least do; below 0, those that are missing.
         disk_short: bytes that the disk lacks for what would have to be fetched.
         rate: tokens a second at most, the context half full; None if memory's speed is not known.
     """
@@ -77,21 +105,17 @@ class Outlook:
     candidate: Candidate
     setting: Setting
     memory: MemoryPlan
-    available: int
+    shares: tuple[Share, ...]
+    spare: int
     disk_short: int
     rate: float | None
-
-    @property
-    def spare(self) -> int:
-        """Bytes of memory that stay free; below 0, those that are missing."""
-        return self.available - self.memory.total
 
     @property
     def verdict(self) -> Verdict:
         """See SPARE_BYTES for what is tight."""
         if self.spare < 0 or self.disk_short:
             return "no"
-        return "tight" if self.spare < min(SPARE_BYTES, self.available // SPARE_SHARE) else "fits"
+        return "tight" if any(share.is_tight for share in self.shares) else "fits"
 
     @property
     def reason(self) -> str:
@@ -101,7 +125,9 @@ class Outlook:
             return f"lacks {spare}"
         if self.disk_short:
             return f"lacks {readable_size(self.disk_short)} of disk"
-        return f"leaves {spare}" if self.verdict == "fits" else f"leaves only {spare}"
+        if self.verdict == "tight":
+            return f"leaves only {spare}"
+        return f"leaves {spare}" + (" on each" if len(self.shares) > 1 else "")
 
 
 def judge(
@@ -130,16 +156,52 @@ def judge(
         prefill_chunk=_PREFILL_CHUNK,
         projector=seeing.header if seeing else None,
     )
+    shares, spare = _share_out(header, memory, machine)
+    if shares:  # every machine has intermediate results of its own
+        more = sum(share.taken for share in shares) - memory.total
+        memory = replace(memory, compute=memory.compute + more)
     missing = candidate.missing + (seeing.missing if seeing else 0)
     read = step_bytes(header, setting.kv_type).behind(setting.context_length // 2)
     return Outlook(
         candidate=candidate,
         setting=setting,
         memory=memory,
-        available=machine.host.available_memory,
+        shares=shares,
+        spare=spare,
         disk_short=0 if machine.free_disk is None else max(0, missing - machine.free_disk),
-        rate=None if machine.bandwidth is None else machine.bandwidth / read,
+        rate=_rate(read, machine),
     )
+
+
+def _share_out(
+    header: ModelHeader, memory: MemoryPlan, machine: Machine
+) -> tuple[tuple[Share, ...], int]:
+    """Each machine's share, and what is left where least is; no shares where several hold too little."""
+    free, lent = machine.host.available_memory, machine.lent
+    if not lent:
+        alone = Share(machine.name, header.block_count, memory.total, free)
+        return (alone,), alone.spare
+    try:
+        placed = place(header, memory, free, lent)
+    except NotEnoughMemory as error:
+        return (), min(-1, error.available - error.needed)
+    except WorkerTooSmall as error:
+        return (), error.free - error.needed
+    shares = (
+        Share(machine.name, placed.here, placed.bytes_here, free),
+        *(
+            Share(str(one.address), layers, size, one.free)
+            for one, layers, size in zip(lent, placed.there, placed.bytes_there, strict=True)
+        ),
+    )
+    return shares, min(share.spare for share in shares)
+
+
+def _rate(read: int, machine: Machine) -> float | None:
+    """Workers are taken to read as fast as this machine."""
+    if machine.bandwidth is None:
+        return None
+    return 1 / (read / machine.bandwidth + len(machine.lent) * WORKER_SECONDS)
 
 
 def largest_context(

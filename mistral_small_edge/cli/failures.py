@@ -60,6 +60,10 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
         f"See what fits: {PROGRAM} plan; or try --context, --kv-type q8_0, --no-vision, or insist with "
         "--force."
     ),
+    errors.NotEnoughTogether: Face(
+        f"See what fits: {PROGRAM} plan --worker; or add a worker, try --context, --kv-type q8_0, "
+        "--no-vision, or insist with --force."
+    ),
     errors.ModelLoadFailed: Face(f"Check it: {PROGRAM} models verify"),
     errors.QuantizeFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
     errors.SessionNotFound: Face(f"See what there is: {PROGRAM} sessions list"),
@@ -72,6 +76,12 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.ServerUnreachable: Face(f"Start one: {PROGRAM} serve; or load the model here: --local."),
     errors.ServerLocked: Face("Set MISTRAL_SMALL_EDGE_API_KEY to a key that it knows."),
     errors.ServerFailed: Face("Look at what the server said, and repeat the command."),
+    errors.WorkerUnreachable: Face(f"Start it there: {PROGRAM} worker; or leave it out."),
+    errors.WorkerBusy: Face("End what uses it, or start the worker anew."),
+    errors.WorkerIncompatible: Face("Install the same version of this program on both machines."),
+    errors.WorkerTooSmall: Face("Leave it out, or take a smaller --context."),
+    errors.WorkerFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
+    errors.WorkerLost: Face("See to that machine and repeat the command."),
     errors.EngineLoading: Face("Repeat it in {retry_after} seconds."),
     errors.EngineTimeout: Face("Ask for less, or grant more time."),
     errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),

@@ -11,6 +11,7 @@ import typer
 
 from mistral_small_edge.cli.completion import model_names
 from mistral_small_edge.config import FlashAttention, KVType, Repack, Speculation
+from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.images import Detail
 
 if TYPE_CHECKING:
@@ -125,6 +126,30 @@ NoImageCache = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show llama.cpp's own log on stderr.")]
 
+Workers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--worker",
+        metavar="HOST:PORT",
+        help="A machine that runs `mistral-small-edge worker` and takes some of the layers; may be "
+        "given several times.",
+        show_default="none",
+    ),
+]
+WorkerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--worker-file",
+        metavar="FILE",
+        help="A file that names such machines, one a line.",
+        show_default="none",
+    ),
+]
+WorkerTimeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="What a step may take until a worker counts as hanging."),
+]
+
 API_KEY_VARIABLE = "MISTRAL_SMALL_EDGE_API_KEY"
 Server = Annotated[
     str | None,
@@ -228,6 +253,33 @@ def folder(
     with suppress(OSError):  # there is no home to keep it in
         return usual()
     return None
+
+
+def bytes_of(size: str | None, option: str) -> int | None:
+    """A size as memory is sold by, `6GB`, in bytes; None if it was not given.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    from mistral_small_edge.machines import memory_size
+
+    if size is None:
+        return None
+    found = memory_size(size)
+    if found is None:
+        raise InvalidRequest(f"{option} is {size!r}; it must be a size, as in 6GB", option)
+    return found
+
+
+def chosen_workers(workers: list[str] | None, file: Path | None) -> tuple[str, ...]:
+    """Those that were named, and then the file's; for `EngineConfig.workers`.
+
+    Raises:
+        InvalidRequest: the file cannot be read, or names none.
+    """
+    from mistral_small_edge.workers import read_workers
+
+    return (*(workers or ()), *(read_workers(file) if file is not None else ()))
 
 
 def is_typed(invocation: typer.Context, name: str) -> bool:

@@ -75,8 +75,21 @@ class Figures:
     def show_all(self) -> None:
         """One line for each build and way."""
         parts = [purpose for purpose, _ in self._fullest().memory.parts]
-        columns = ("build", "context", "KV", "pictures", *parts, "in all", "tok/s", "verdict")
-        rows = [_row(self.judge(build, way), parts) for build in self.builds for way in self.ways]
+        split = ("layers",) if self.machine.lent else ()
+        columns = (
+            "build",
+            "context",
+            "KV",
+            "pictures",
+            *parts,
+            "in all",
+            *split,
+            "tok/s",
+            "verdict",
+        )
+        rows = [
+            _row(self.judge(build, way), parts, split) for build in self.builds for way in self.ways
+        ]
         console.write_table(columns, rows)
 
     def as_json(self) -> dict[str, object]:
@@ -149,7 +162,7 @@ def rate(outlook: Outlook) -> str:
     return f"{outlook.rate:.0f}" if outlook.rate >= 20 else f"{outlook.rate:.1f}"
 
 
-def _row(outlook: Outlook, parts: list[str]) -> tuple[str, ...]:
+def _row(outlook: Outlook, parts: list[str], split: tuple[str, ...]) -> tuple[str, ...]:
     way, sizes = outlook.setting, dict(outlook.memory.parts)
     return (
         outlook.candidate.name,
@@ -158,6 +171,7 @@ def _row(outlook: Outlook, parts: list[str]) -> tuple[str, ...]:
         "yes" if way.vision else "no",
         *(readable_size(sizes[part]) if part in sizes else "" for part in parts),
         readable_size(outlook.memory.total),
+        *((" ".join(str(share.layers) for share in outlook.shares),) if split else ()),
         rate(outlook),
         f"{outlook.verdict}, {outlook.reason}",
     )
@@ -182,6 +196,10 @@ def machine_object(machine: Machine) -> dict[str, object]:
         "memory_bytes_per_second": machine.bandwidth,
         "memory_bytes_per_second_source": machine.bandwidth_source,
         "metal": machine.metal,
+        "workers": [
+            {"address": str(one.address), "memory": one.total, "memory_available": one.free}
+            for one in machine.lent
+        ],
     }
 
 
@@ -203,5 +221,14 @@ def _outlook_object(outlook: Outlook) -> dict[str, object]:
         "memory": memory.total,
         "memory_parts": dict(memory.parts),
         "memory_left": outlook.spare,
+        "shares": [
+            {
+                "machine": share.name,
+                "layers": share.layers,
+                "memory": share.taken,
+                "memory_left": share.spare,
+            }
+            for share in outlook.shares
+        ],
         "tokens_per_second_at_most": outlook.rate,
     }

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from mistral_small_edge.cli.planning import Build
     from mistral_small_edge.config import KVType
     from mistral_small_edge.machines import Machine
+    from mistral_small_edge.workers import Lent
 
 WIDTH = 100  # columns
 _USUAL = EngineConfig()
 _NONE = "-"
+_GOES_ON = " \\"  # a command in the next line
+_WORKERS_A_LINE = 3
 _CONTEXT = (
     "KV, pictures: tokens of the largest context that fits, with that KV cache or with pictures."
 )
@@ -41,6 +44,15 @@ _MEANING: dict[Verdict, str] = {
     "is free; other programs would push weights out of memory.",
     "no": "no: with --force it might start, and would read weights from the disk for every token.",
 }
+_SPLIT = (
+    "Machines compute their layers one after the other: several hold more, and are no faster. Each is "
+    "taken to read as fast as the first one, and to cost 1 ms a token, as over a wire of 1 Gbit/s."
+)
+_SPLIT_MEANING: dict[Verdict, str] = {
+    "tight": f"tight: on one of the machines less than {readable_size(SPARE_BYTES)} is left, and less "
+    "than a tenth of what is free.",
+    "no": "no: weights are copied to workers, and one that has no room for them is ended by its system.",
+}
 _UNKNOWN = "how fast is not known; --bandwidth tells it"
 _FORETOLD = "*: on this disk; the others are computed from the catalog's sizes."
 
@@ -52,6 +64,9 @@ def show(figures: Figures) -> None:
     _show_builds(figures)
     for paragraph in (_legend(figures), *_advice(figures)):
         console.write_line("\n" + paragraph)
+    if figures.take is not None and figures.machine.lent:
+        console.write_line("")
+        _show_split(figures.take.outlook)
 
 
 def _machine(machine: Machine) -> Iterator[tuple[str, str]]:
@@ -64,6 +79,11 @@ def _machine(machine: Machine) -> Iterator[tuple[str, str]]:
     yield "reading it", known or _UNKNOWN
     if machine.free_disk is not None:
         yield "disk", f"{readable_size(machine.free_disk)} free for {machine.disk}"
+    for one in machine.lent:
+        yield (
+            "worker",
+            f"{one.address} lends {readable_size(one.free)} of {readable_size(one.total)}",
+        )
 
 
 def _memory(machine: Machine) -> str:
@@ -109,6 +129,20 @@ def _build(
     )
 
 
+def _show_split(outlook: Outlook) -> None:
+    """Which layers where."""
+    way, begin = outlook.setting, 1
+    rows = []
+    for share in outlook.shares:
+        end = begin + share.layers - 1
+        layers = f"{begin} to {end}" if end > begin else str(begin) if share.layers else _NONE
+        sizes = map(readable_size, (share.taken, share.free, share.spare))
+        rows.append((share.name, layers, *sizes))
+        begin = end + 1
+    how = f"{outlook.candidate.header.quantization}, {tokens(way.context_length)}, {_way(way)}"
+    console.write_table((how, "layers", "takes", "of", "leaves"), rows)
+
+
 def _names(build: Build) -> tuple[str, str]:
     """The model's and the build's; a path or an address is known by its file."""
     name = build.candidate.name
@@ -126,10 +160,12 @@ def _legend(figures: Figures) -> str:
     """What the columns mean, and how far to believe them."""
     builds = figures.builds
     verdicts = {figures.judge(build, figures.wanted).verdict for build in builds}
+    meaning = _SPLIT_MEANING if figures.machine.lent else _MEANING
     said = [
         _CONTEXT,
         _RATE,
-        *(_MEANING[verdict] for verdict in ("tight", "no") if verdict in verdicts),
+        *((_SPLIT,) if figures.machine.lent else ()),
+        *(meaning[verdict] for verdict in ("tight", "no") if verdict in verdicts),
     ]
     if not all(build.here for build in builds):
         said.append(_FORETOLD)
@@ -147,15 +183,18 @@ def _advice(figures: Figures) -> Iterator[str]:
         )
     else:
         yield _sentence(f"Take {take.outlook.candidate.name}: {take.reason}.")
-        yield "\n".join(f"  {line}" for line in _commands(take.outlook, figures.choice.sight))
+        yield "\n".join(
+            f"  {line}"
+            for line in _commands(take.outlook, figures.choice.sight, figures.machine.lent)
+        )
     if alone is not None and (take is None or alone.outlook.candidate != take.outlook.candidate):
         yield _sentence(
             f"If no other program ran, it would be {alone.outlook.candidate.name}: {alone.reason}."
         )
 
 
-def _commands(outlook: Outlook, sight: Sight | None) -> Iterator[str]:
-    """What to type next, and after that."""
+def _commands(outlook: Outlook, sight: Sight | None, lent: Sequence[Lent]) -> Iterator[str]:
+    """What to type next, and after that; a long command goes on in the next line."""
     candidate, way = outlook.candidate, outlook.setting
     blind = ["--no-vision"] if sight is not None and not way.vision else []
     unseen = sight.missing if sight is not None and way.vision else 0
@@ -166,7 +205,10 @@ def _commands(outlook: Outlook, sight: Sight | None) -> Iterator[str]:
         options += ["--kv-type", way.kv_type]
     if way.context_length != min(DEFAULT_CONTEXT_LENGTH, candidate.header.context_length):
         options += ["--context", str(way.context_length)]
-    yield shlex.join((failures.PROGRAM, "chat", "--model", candidate.name, *options))
+    command = shlex.join((failures.PROGRAM, "chat", "--model", candidate.name, *options))
+    workers = [f"--worker {one.address}" for one in lent]
+    rows = [workers[at : at + _WORKERS_A_LINE] for at in range(0, len(workers), _WORKERS_A_LINE)]
+    yield f"{_GOES_ON}\n    ".join((command, *map(" ".join, rows)))
 
 
 def _sentence(text: str) -> str:

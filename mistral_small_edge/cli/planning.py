@@ -16,12 +16,16 @@ from mistral_small_edge.errors import NotCached
 from mistral_small_edge.gguf import ModelHeader, ProjectorHeader, read_header, read_projector
 from mistral_small_edge.host import choose_threads
 from mistral_small_edge.machines import this_machine
+from mistral_small_edge.memory import PROGRAM_BYTES
 from mistral_small_edge.store.cache import locate, look
 from mistral_small_edge.store.catalog import Catalog
 from mistral_small_edge.store.hub_cache import cache_directory
 from mistral_small_edge.store.shape import ModelShape, ProjectorShape
+from mistral_small_edge.workers import Lent, WorkerAddress, parse_workers, probe_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_small_edge.advice import Recommendation
     from mistral_small_edge.config import EngineConfig
     from mistral_small_edge.machines import Machine
@@ -117,6 +121,28 @@ def measured_machine(bandwidth: float | None = None, models: Path | None = None)
     return machine.reading_at(measured, f"measured just now, {threads} threads")
 
 
+def with_workers(machine: Machine, workers: Sequence[str]) -> Machine:
+    """`machine` with what those at the addresses `workers` lend just now.
+
+    Raises:
+        InvalidRequest: an address is none.
+        WorkerError: a worker is of no use.
+    """
+    return machine.with_workers(probe_all(parse_workers(workers)))
+
+
+def with_likes(machine: Machine, others: int) -> Machine:
+    """`machine` with so many of its kind beside it, on which nothing runs but a worker."""
+    host = machine.host
+    free = max(0, host.available_memory - PROGRAM_BYTES)
+    return machine.with_workers(
+        [
+            Lent(WorkerAddress(f"box-{number}"), free, host.total_memory)
+            for number in range(2, others + 2)
+        ]
+    )
+
+
 def _build(source: ModelSource) -> Build:
     stored = look(source)
     if stored.file is not None:
@@ -166,6 +192,7 @@ def foretold_model(name: str, size: int, shape: ModelShape) -> ModelHeader:
         chat_template=None,
         parts=(),
         parameter_bytes=size,
+        layer_bytes=(round(size * shape.layer_share),) * shape.block_count,
         step_bytes=round(size * shape.computed_share),
         file_size=size,
     )

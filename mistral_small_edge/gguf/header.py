@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FLOATS = ("F32", "F16", "BF16")
+_OF_A_LAYER = re.compile(r"blk\.([0-9]+)\.")
 _EXPERTS = "_exps."  # in the names of tensors that hold one matrix an expert
 MAX_TEMPLATE_BYTES = 1 << 20  # the longest in use have some 20,000
 
@@ -45,6 +46,7 @@ class ModelHeader:
         chat_template: the Jinja source that came with it.
         parts: the file; of a split model all of them, first to last.
         parameter_bytes: of all tensors.
+        layer_bytes: of each layer's; they differ where a recipe mixes formats.
         step_bytes: of what one token is multiplied by: of the embedding nothing unless it is the
             output too, of experts as many as are used.
         file_size: bytes of all parts.
@@ -66,6 +68,7 @@ class ModelHeader:
     chat_template: str | None
     parts: tuple[Path, ...]
     parameter_bytes: int
+    layer_bytes: tuple[int, ...]
     step_bytes: int
     file_size: int
 
@@ -106,6 +109,7 @@ def _header(first: Container, later: Sequence[Container]) -> ModelHeader:
         chat_template=_chat_template(facts),
         parts=tuple(part.path for part in (first, *later)),
         parameter_bytes=sum(tensor.size for tensor in tensors.values()),
+        layer_bytes=_layer_bytes(shape.layers, tensors),
         step_bytes=_step_bytes(facts, shape.layers, tensors),
         file_size=sum(part.size for part in (first, *later)),
     )
@@ -173,6 +177,15 @@ def _has_float_matrices(tensors: Mapping[str, Tensor]) -> bool:
         tensor.format in _FLOATS and len(tensor.shape) > 1 and name not in looked_up
         for name, tensor in tensors.items()
     )
+
+
+def _layer_bytes(layers: int, tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    sizes = [0] * layers
+    for name, tensor in tensors.items():
+        match = _OF_A_LAYER.match(name)
+        if match is not None and int(match[1]) < layers:
+            sizes[int(match[1])] += tensor.size
+    return tuple(sizes)
 
 
 def _step_bytes(facts: Facts, layers: int, tensors: Mapping[str, Tensor]) -> int:

@@ -61,6 +61,8 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.SessionError: Face(500, _SERVER),  # none is read or written here
     errors.ResultsNotKept: Face(500, _SERVER),  # nor these
     errors.ServerError: Face(502, _SERVER),  # none is asked
+    errors.WorkerError: Face(503, _SERVER, "worker_failed", retry_after=5),
+    errors.WorkerLost: Face(503, _SERVER, "worker_lost"),
     errors.ModelError: Face(503, _SERVER, "model_failed"),
     errors.EngineLoading: Face(503, _SERVER, "model_loading"),
     errors.EngineTimeout: Face(504, _SERVER, "timeout"),
@@ -76,6 +78,8 @@ FACTS: Mapping[type[errors.EdgeError], tuple[str, ...]] = {
     errors.ContextLengthExceeded: ("prompt_tokens", "limit"),
     errors.AnswerCutShort: ("text", "completion_tokens"),
     errors.ModelNotFound: ("name", "known"),
+    errors.WorkerError: ("worker", "reason"),
+    errors.WorkerLost: ("worker", "reason", "retry_after"),
     errors.EngineLoading: ("retry_after",),
     errors.EngineTimeout: ("seconds",),
     errors.EngineOverloaded: ("waiting", "retry_after"),

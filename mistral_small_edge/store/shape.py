@@ -34,17 +34,24 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Weights in all matrices; the norms, some thousand a layer, are left out."""
-        heads = self.head_count * (self.key_length + self.value_length)
-        heads_kv = self.head_count_kv * (self.key_length + self.value_length)
-        numbers = heads + heads_kv + _MATRICES * self.feed_forward_length
-        layers = self.block_count * numbers * self.embedding_length
-        return layers + self._embedding * (1 if self.tied_embedding else 2)
+        return self.block_count * self._layer + self._embedding * (1 if self.tied_embedding else 2)
 
     @property
     def computed_share(self) -> float:
         """Of all weights, those that every token is multiplied by."""
         looked_up = 0 if self.tied_embedding else self._embedding
         return 1 - looked_up / self.parameters
+
+    @property
+    def layer_share(self) -> float:
+        """Of all weights, those of one layer."""
+        return self._layer / self.parameters
+
+    @property
+    def _layer(self) -> int:
+        heads = self.head_count * (self.key_length + self.value_length)
+        heads_kv = self.head_count_kv * (self.key_length + self.value_length)
+        return (heads + heads_kv + _MATRICES * self.feed_forward_length) * self.embedding_length
 
     @property
     def _embedding(self) -> int:

@@ -23,7 +23,12 @@ SIGHT = Sight(PROJECTOR, missing=PROJECTOR.file_size)
 
 def candidate(name: str, *, here: bool = False) -> Candidate:
     size = round(SIZES[name] * GB)
-    header = replace(MISTRAL_SMALL, parameter_bytes=size, step_bytes=round(0.97 * size))
+    header = replace(
+        MISTRAL_SMALL,
+        parameter_bytes=size,
+        layer_bytes=(round(0.94 * size / 40),) * 40,
+        step_bytes=round(0.97 * size),
+    )
     return Candidate(name=name, header=header, missing=0 if here else size)
 
 

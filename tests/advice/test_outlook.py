@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_small_edge.advice import SPARE_BYTES, Setting, Verdict, judge, largest_context
+from mistral_small_edge.advice.outlook import WORKER_SECONDS
 from mistral_small_edge.memory import plan
+from mistral_small_edge.workers import Lent, WorkerAddress
 from tests.advice.builds import GB, SIGHT, SIZES, candidate, machine
 
 if TYPE_CHECKING:
@@ -57,8 +59,53 @@ def test_what_is_tight(left: int, verdict: Verdict, reason: str) -> None:
 def test_a_small_model_is_not_tight_where_a_tenth_is_left() -> None:
     small = judge(candidate("Q2_K"), USUAL, machine(64)).memory.total
     share = judge(candidate("Q2_K"), USUAL, machine(small / 0.89 / GB))
-    assert share.spare > share.available / 10
+    assert share.spare > share.shares[0].free / 10
     assert share.verdict == "fits"
+
+
+def lent(*free: float) -> list[Lent]:
+    """In GB."""
+    sizes = enumerate((round(each * GB) for each in free), start=2)
+    return [Lent(WorkerAddress(f"10.0.0.{at}"), size, size) for at, size in sizes]
+
+
+def test_what_is_too_large_for_one_machine_fits_several() -> None:
+    build, alone = candidate("Q4_K_M"), machine(8)
+    assert judge(build, USUAL, alone).verdict == "no"
+    outlook = judge(build, USUAL, alone.with_workers(lent(8, 8)))
+    assert (outlook.verdict, len(outlook.shares)) == ("fits", 3)
+    assert sum(share.layers for share in outlook.shares) == 40
+    assert [share.name for share in outlook.shares] == [
+        "a machine",
+        "10.0.0.2:50052",
+        "10.0.0.3:50052",
+    ]
+    assert outlook.memory.total == sum(share.taken for share in outlook.shares)
+    assert outlook.spare == min(share.spare for share in outlook.shares)
+    assert outlook.reason.endswith(" GB on each")
+
+
+def test_several_machines_are_tight_where_one_of_them_is() -> None:
+    outlook = judge(candidate("Q2_K"), USUAL, machine(20).with_workers(lent(1.2)))
+    large, little = outlook.shares
+    assert (little.layers, large.is_tight, little.is_tight) == (1, False, True)
+    assert (outlook.verdict, outlook.spare) == ("tight", little.spare)
+    assert outlook.reason.startswith("leaves only ")
+
+
+@pytest.mark.parametrize("workers", [(2.0,), (0.5, 16.0)])
+def test_what_several_machines_lack_is_told(workers: tuple[float, ...]) -> None:
+    outlook = judge(candidate("Q4_K_M"), USUAL, machine(8).with_workers(lent(*workers)))
+    assert (outlook.verdict, outlook.shares) == ("no", ())
+    assert outlook.reason.startswith("lacks ")
+
+
+def test_several_machines_are_no_faster() -> None:
+    build, alone = candidate("Q4_K_M"), machine(64, bandwidth=50)
+    one, three = judge(build, USUAL, alone), judge(build, USUAL, alone.with_workers(lent(64, 64)))
+    assert one.rate is not None
+    assert three.rate is not None
+    assert 1 / three.rate == pytest.approx(1 / one.rate + 2 * WORKER_SECONDS)
 
 
 def test_what_is_to_be_fetched_must_fit_the_disk() -> None:

@@ -28,6 +28,7 @@ SAMPLES: list[errors.EdgeError] = [
     errors.DiskFull("x", 2 * 10**9, 10**6, Path("somewhere")),
     errors.ChecksumMismatch(Path("x"), "a" * 64, "b" * 64),
     errors.NotEnoughMemory(2, 1, [("weights", 2)]),
+    errors.NotEnoughTogether(5, 3, [("this machine", 2, 1), ("10.0.0.2:50052", 2, 1)]),
     errors.ModelLoadFailed(Path("x"), "no GGUF"),
     errors.SessionNotFound("mine", ["yours"]),
     errors.SessionNotFound(""),

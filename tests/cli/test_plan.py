@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,14 +15,16 @@ from mistral_small_edge.advice import Wish
 from mistral_small_edge.cli import plan_screen
 from mistral_small_edge.cli.loading import settle
 from mistral_small_edge.cli.plan_figures import Figures
-from mistral_small_edge.cli.planning import measured_machine, settled, survey
+from mistral_small_edge.cli.planning import measured_machine, settled, survey, with_likes
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import NotCached
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.machines import another_machine
 from mistral_small_edge.store.hub_cache import pointer_to
 from mistral_small_edge.store.source import parse_hub_file
+from mistral_small_edge.workers import Lent, WorkerAddress
 from tests.tiny_gguf import write_tiny_model
+from tests.workers.fake_worker import hello, memory, saying, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +33,14 @@ MODEL = "mistral-small-3.2"
 
 
 def screen(
-    capsys: pytest.CaptureFixture[str], machine: str, wish: Wish | None = None, model: str = MODEL
+    capsys: pytest.CaptureFixture[str],
+    machine: str,
+    wish: Wish | None = None,
+    model: str = MODEL,
+    boxes: int = 1,
 ) -> list[str]:
-    figures = Figures.of(survey(model), another_machine(machine), wish or Wish())
+    planned = with_likes(another_machine(machine), boxes - 1)
+    figures = Figures.of(survey(model), planned, wish or Wish())
     plan_screen.show(figures)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= plan_screen.WIDTH
@@ -81,6 +89,50 @@ def test_a_machine_that_is_too_small_is_told_the_least(capsys: pytest.CaptureFix
     assert typed(lines) == []
     told = " ".join(lines)
     assert f"None of them can be run: even {MODEL}:Q2_K with 4k context, q8_0, text only," in told
+
+
+def split(lines: list[str]) -> list[list[str]]:
+    """Each machine's layers, first and last."""
+    (head,) = (at for at, line in enumerate(lines) if line.split()[-4:-1] == SPLIT_COLUMNS)
+    return [line.split()[:4] for line in lines[head + 2 :]]
+
+
+SPLIT_COLUMNS = ["layers", "takes", "of"]
+
+
+def test_four_boards_hold_what_one_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "pi5-8gb", boxes=4)
+    assert sum(line.startswith("worker  ") for line in lines) == 3
+    assert row(lines, "Q4_K_M").endswith("1.2 fits, leaves 1.2 GB on each")
+    assert row(lines, "Q6_K").endswith("0.9 tight, leaves only 575.1 MB")
+    assert row(lines, "Q8_0").endswith("- no, lacks 1.9 GB")
+    assert split(lines) == [
+        ["pi5-8gb", "1", "to", "7"],
+        ["box-2:50052", "8", "to", "18"],
+        ["box-3:50052", "19", "to", "29"],
+        ["box-4:50052", "30", "to", "40"],
+    ]
+    command = [line.strip() for line in lines if "chat" in line or "--worker" in line]
+    assert command == [
+        f"mistral-small-edge chat --model {MODEL}:Q4_K_M \\",
+        "--worker box-2:50052 --worker box-3:50052 --worker box-4:50052",
+    ]
+
+
+def test_many_boxes_are_typed_in_lines_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = screen(capsys, "16GB", Wish(context_length=8192, vision=False), boxes=8)
+    assert [line.count("--worker") for line in lines if "--worker" in line] == [3, 3, 1]
+    assert len(split(lines)) == 8
+
+
+def test_a_machine_with_no_layer_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    little = another_machine("1GB")
+    machine = replace(little, host=replace(little.host, available_memory=1_000_000_000))
+    boxes = [Lent(WorkerAddress("10.0.0.2"), 24_000_000_000, 32_000_000_000)]
+    wish = Wish(vision=False)
+    plan_screen.show(Figures.of(survey(MODEL), machine.with_workers(boxes), wish))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:2] for line in split(lines)] == [["1GB", "-"], ["10.0.0.2:50052", "1"]]
 
 
 def test_what_closing_programs_would_give(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +260,45 @@ def test_every_figure_as_json() -> None:
         assert recommended["build"] in [build["name"] for build in found["builds"]]
 
 
+def test_workers_are_asked_what_they_lend(tmp_path: Path) -> None:
+    lending = saying(hello(), memory(7 * 10**9, 8 * 10**9))
+    with serving(lending) as first, serving(lending) as second:
+        file = tmp_path / "workers"
+        file.write_text(f"{second}  # in the cellar\n", encoding="utf-8")
+        done = run(
+            *(f"{MODEL}:Q4_K_M", "--for", "pi5-8gb", "--json"),
+            *("--worker", str(first), "--worker-file", str(file)),
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["machine"]["workers"] == [
+        {"address": str(each), "memory": 8 * 10**9, "memory_available": 7 * 10**9}
+        for each in (first, second)
+    ]
+    taken = found["recommendation"]
+    assert [share["machine"] for share in taken["shares"]] == ["pi5-8gb", str(first), str(second)]
+    assert sum(share["layers"] for share in taken["shares"]) == 40
+    assert sum(share["memory"] for share in taken["shares"]) == taken["memory"]
+    assert taken["memory"] == sum(taken["memory_parts"].values())
+
+
+def test_a_worker_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    done = run("toy", "--for", "16GB", "--worker", f"127.0.0.1:{port}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: worker 127.0.0.1:{port}: Connection refused" in done.stderr
+
+
+def test_the_layers_of_one_build_in_every_way() -> None:
+    done = run(f"{MODEL}:q4_k_m", "--for", "pi5-8gb", "--boxes", "4", "--all")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "in all layers tok/s verdict" in lines[0]
+    assert "8k f16 yes" in lines[6]
+    assert "7 11 11 11 1.2 fits, leaves 1.2 GB on each" in lines[6]
+
+
 def test_the_full_matrix_of_one_build() -> None:
     done = run(f"{MODEL}:q4_k_m", "--for", "pi5-16gb", "--all")
     assert done.returncode == 0, done.stderr
@@ -231,6 +322,17 @@ def test_the_machines_that_have_a_name() -> None:
         (["--for", "16GB", "--bandwidth", "nan"], 2, "--bandwidth is nan"),
         (["--for", "16GB", "--context", "10"], 2, "context_length is 10"),
         (["--for", "list", "--all"], 2, "--for list"),
+        (["--for", "list", "--boxes", "4"], 2, "--for list"),
+        (
+            ["--for", "8GB", "--boxes", "4", "--worker", "a"],
+            2,
+            "--boxes is for machines that are not there",
+        ),
+        (["--for", "8GB", "--boxes", "0"], 2, "--boxes is 0; it must be from 1 to 17"),
+        (["--for", "8GB", "--boxes", "18"], 2, "--boxes is 18"),
+        (["--for", "8GB", "--worker", "a:0"], 2, "'a:0' ends with no port"),
+        (["--for", "8GB", "--worker", "a", "--worker", "a:50052"], 2, "a:50052 is named twice"),
+        (["--for", "8GB", "--worker-file", "/nosuch"], 2, "/nosuch cannot be read"),
         (["demo", "--for", "16GB", "--vision"], 2, "no projector is known"),
         (["nosuch", "--for", "16GB"], 1, "no model 'nosuch'"),
     ],

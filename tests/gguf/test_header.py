@@ -43,6 +43,8 @@ def test_facts_of_a_tiny_model(tmp_path: Path) -> None:
     matrices = 2 * header.vocab_size * 96 + 2 * (2 * 96 * 96 + 2 * 48 * 96 + 3 * 128 * 96)
     assert header.parameter_bytes == 2 * matrices + 4 * 5 * 96
     assert header.step_bytes == header.parameter_bytes - 2 * header.vocab_size * 96
+    layer = 2 * (2 * 96 * 96 + 2 * 48 * 96 + 3 * 128 * 96) + 4 * 2 * 96
+    assert header.layer_bytes == (layer, layer)
 
 
 def test_a_step_reads_the_embedding_only_as_output_and_experts_only_as_used(tmp_path: Path) -> None:

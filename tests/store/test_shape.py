@@ -26,6 +26,8 @@ def test_a_header_says_what_was_foretold(name: str) -> None:
     assert {key: getattr(header, key) for key in foretold} == foretold
     share = header.step_bytes / header.parameter_bytes
     assert shape(name).computed_share == pytest.approx(share, rel=0.01)
+    share = sum(header.layer_bytes) / header.block_count / header.parameter_bytes
+    assert shape(name).layer_share == pytest.approx(share, rel=0.15)  # formats are mixed
 
 
 def test_a_projector_says_what_was_foretold() -> None:
@@ -48,3 +50,4 @@ def test_what_is_looked_up_and_computed_with_counts_once() -> None:
     tied = shape("demo")
     assert tied.parameters == pytest.approx(134.5e6, rel=0.001)
     assert tied.computed_share == 1
+    assert tied.layer_share == pytest.approx(3.54e6 / 134.5e6, rel=0.001)

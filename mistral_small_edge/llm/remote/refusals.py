@@ -44,6 +44,10 @@ _READ: Mapping[str, Callable[[_Told], errors.EdgeError]] = {
     ),
     "model_not_found": lambda told: errors.ModelNotFound(told.facts["name"], told.facts["known"]),
     "model_failed": lambda told: errors.ModelError(told.message),
+    "worker_failed": lambda told: errors.WorkerError(told.facts["worker"], told.facts["reason"]),
+    "worker_lost": lambda told: errors.WorkerLost(
+        told.facts["worker"], told.facts["reason"], told.facts["retry_after"]
+    ),
     "model_loading": lambda told: errors.EngineLoading(told.facts["retry_after"]),
     "timeout": lambda told: errors.EngineTimeout(told.facts["seconds"]),
     "engine_overloaded": lambda told: errors.EngineOverloaded(

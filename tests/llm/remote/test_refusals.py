@@ -19,6 +19,8 @@ TOLD: list[errors.EdgeError] = [
     errors.ContextLengthExceeded(9000, 8192),
     errors.AnswerCutShort("half", 7),
     errors.ModelNotFound("nosuch", ("demo", "toy")),
+    errors.WorkerError("10.0.0.2:50052", "it is of no use"),
+    errors.WorkerLost("10.0.0.2:50052", "it hung up", 7),
     errors.EngineLoading(3),
     errors.EngineTimeout(1.5),
     errors.EngineOverloaded(32, 33),
