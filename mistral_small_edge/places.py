@@ -56,6 +56,15 @@ def images() -> Path:
     return cache_directory() / "images"
 
 
+def tensors() -> Path:
+    """Where what clients have sent to a worker outlives the process.
+
+    Raises:
+        OSError: as `cache_directory`.
+    """
+    return cache_directory() / "tensors"
+
+
 def machine() -> Path:
     """Where what was found out about this machine is remembered.
 

@@ -35,6 +35,7 @@ def test_the_cache_directory(
     assert places.cache_directory() == Path(expected)
     assert places.prompts() == Path(expected) / "prompts"
     assert places.images() == Path(expected) / "images"
+    assert places.tensors() == Path(expected) / "tensors"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from mistral_small_edge.cli.plan import plan
 from mistral_small_edge.cli.quantize import quantize
 from mistral_small_edge.cli.serve import serve
 from mistral_small_edge.cli.sessions import sessions
+from mistral_small_edge.cli.worker import worker
 from mistral_small_edge.errors import EdgeError
 
 app = typer.Typer(
@@ -63,6 +64,7 @@ app.command()(download)
 app.command()(plan)
 app.command()(quantize)
 app.command()(serve)
+app.command()(worker)
 app.add_typer(cache, name="cache")
 app.add_typer(models, name="models")
 app.add_typer(sessions, name="sessions")

@@ -5,6 +5,7 @@ Knows signals and nothing else. For the main thread, the only one that Python ha
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,6 +28,27 @@ def once() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[int]:
+    """A descriptor that can be read once SIGINT or SIGTERM has come; they do nothing else meanwhile.
+
+    For a loop that waits for other descriptors, too.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in numbers}
+    woken = signal.set_wakeup_fd(writing)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
 
 
 @contextmanager

@@ -226,6 +226,21 @@ def test_the_list_for_programs(home: Home) -> None:
     assert (torn["model"], torn["tokens"]) == (None, None)
 
 
+def test_what_a_worker_was_sent_is_counted_and_cleared(home: Home) -> None:
+    folder = home.folder / "tensors"
+    folder.mkdir(parents=True)
+    for name in ("0123456789abcdef", "fedcba9876543210", "lock"):
+        (folder / name).write_bytes(bytes(1000))
+    done = home.run("cache", "list")
+    assert done.stdout == ""
+    assert f"tensors: 2 files, 2.0 kB in {folder}" in done.stderr
+    listed = json.loads(home.run("cache", "list", "--json").stdout)
+    assert [(each["kind"], each["model"]) for each in listed] == [("tensor", None)] * 2
+    assert home.run("cache", "clear", "--prompts", "--yes").stderr.startswith("nothing is kept")
+    assert home.run("cache", "clear", "--tensors", "--yes").stderr == "2.0 kB freed\n"
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
 def test_nothing_is_kept_yet(home: Home) -> None:
     done = home.run("cache", "list")
     assert (done.returncode, done.stdout) == (0, "")

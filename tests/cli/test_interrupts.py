@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from mistral_small_edge.cli import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+PATIENCE = 60  # seconds
 
 
 def press() -> None:
@@ -61,3 +66,15 @@ def test_held_until_asked_for_or_the_end(asks: bool) -> None:
 def test_nothing_pressed_nothing_raised() -> None:
     with interrupts.once(), interrupts.held() as check:
         check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_descriptor_tells_of_either_signal(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with interrupts.asked_to_stop() as stop:
+        assert select.select([stop], [], [], 0)[0] == []
+        signal.raise_signal(number)
+        assert select.select([stop], [], [], PATIENCE)[0] == [stop]
+    assert signal.getsignal(number) is before
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(stop)
