@@ -51,6 +51,9 @@ class EngineConfig:
         draft_model: a smaller model of the same vocabulary, that writes ahead where the prompt has nothing
             to repeat; what `LLM.load` takes as a model.
         image_cache: a folder where what pictures look like to the model outlives the process.
+        workers: machines that lend memory and cores, as `host:port`; the first layers that are not computed
+            here go to the first one.
+        worker_timeout: seconds that one step may take until a worker is given up as hanging.
     """
 
     context_length: int | None = None
@@ -69,6 +72,9 @@ class EngineConfig:
     projector: str | Path | None = None
     image_cache: Path | None = None
     prompt_cache: Path | None = None
+    prompt_memory: int | None = None
+    workers: tuple[str, ...] = ()
+    worker_timeout: float = 120.0
 
     def __post_init__(self) -> None:
         if self.context_length is not None:
@@ -87,6 +93,10 @@ class EngineConfig:
         _one_of("speculation", self.speculation, get_args(Speculation))
         if self.draft_model is not None and self.speculation == "off":
             raise InvalidRequest("a draft model is named and speculation is off", "draft_model")
+        if not self.worker_timeout > 0:
+            raise InvalidRequest("worker_timeout must be above 0", "worker_timeout")
+        if self.workers and self.gpu_layers:
+            raise InvalidRequest("workers are named, and layers for an accelerator here", "workers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

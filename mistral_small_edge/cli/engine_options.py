@@ -26,6 +26,9 @@ class ComputeOptions:
     flash_attention: options.Flash = _DEFAULTS.flash_attention
     repack: options.Repacking = _DEFAULTS.repack
     mlock: options.Mlock = _DEFAULTS.mlock
+    worker: options.Workers = None
+    worker_file: options.WorkerFile = None
+    worker_timeout: options.WorkerTimeout = _DEFAULTS.worker_timeout
     force: options.Force = _DEFAULTS.force
 
     def config(self) -> EngineConfig:
@@ -42,6 +45,8 @@ class ComputeOptions:
             flash_attention=self.flash_attention,
             repack=self.repack,
             mlock=self.mlock,
+            workers=options.chosen_workers(self.worker, self.worker_file),
+            worker_timeout=self.worker_timeout,
             force=self.force,
         )
 

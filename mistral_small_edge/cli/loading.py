@@ -69,14 +69,31 @@ def _choices(llm: LLM) -> str:
     flash = "on: less memory, coarser" if llm.flash_attention else "off: exact"
     return (
         f"flash attention {flash}; KV cache {llm.kv_type}; threads {llm.threads}; "
-        f"context {llm.context_length}; images {'yes' if llm.sees else 'no'}"
+        f"context {llm.context_length}; images {'yes' if llm.sees else 'no'}{elsewhere(llm)}"
     )
+
+
+def elsewhere(llm: LLM) -> str:
+    """Which layers are computed where, to go on behind other choices; nothing if all are here."""
+    shares = (f"{share.layers} layers on {share.address}" for share in llm.workers)
+    return "".join(f"; {share}" for share in shares)
 
 
 def _bar(model: str, verbose: bool) -> AbstractContextManager[console.Bar]:
     if verbose:  # the log says more than a bar, and would tear it
         return nullcontext(console.Bar())
     return console.progress(f"Loading {model}", "percent")
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.note(record.getMessage())
+
+
+def tell_of_interruptions() -> None:
+    """Have it told on stderr when a worker is lost, and when the model is there again."""
+    logger = logging.getLogger("mistral_small_edge.llm.apart")
+    logger.handlers[:] = [_Teller(logging.WARNING)]
 
 
 def route_log(verbose: bool) -> None:

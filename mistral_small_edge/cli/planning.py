@@ -92,6 +92,8 @@ def settled(model: str, config: EngineConfig, machine: Machine | None = None) ->
     here = [build for build in choice.builds if build.here]
     if not here:
         return model, ""  # whoever resolves it says so
+    if config.workers:  # it need not fit this machine
+        return here[0].candidate.name, ""
     taken = Choice(tuple(here), choice.sight).recommend(
         machine or this_machine(cache_directory()),
         Wish(

@@ -12,7 +12,7 @@ import typer
 from mistral_small_edge import places
 from mistral_small_edge.cli import console, failures, options
 from mistral_small_edge.cli.engine_options import AnswerOptions, spelled_out
-from mistral_small_edge.cli.loading import route_log, settle
+from mistral_small_edge.cli.loading import elsewhere, route_log, settle, tell_of_interruptions
 from mistral_small_edge.config import DEFAULT_MODEL, ServerConfig
 from mistral_small_edge.errors import EdgeError, InvalidRequest, readable_size
 from mistral_small_edge.images.addresses import is_loopback
@@ -114,6 +114,8 @@ def serve(
     )
 
     route_log(verbose)
+    if not verbose:  # or the log says it
+        tell_of_interruptions()
     _run(model, computing, config)
 
 
@@ -159,7 +161,8 @@ def _ready(llm: LLM, url: str, slots: int, has_key: bool) -> str:
     body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     return (
         f"{url}  ready: {name}, {slots} slots of {llm.context_length} tokens, "
-        f"{readable_size(llm.memory.total)} planned, {'text and images' if llm.sees else 'text'}\n"
+        f"{readable_size(llm.memory.total)} planned, {'text and images' if llm.sees else 'text'}"
+        f"{elsewhere(llm)}\n"
         f"  curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
     )
 

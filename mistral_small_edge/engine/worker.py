@@ -7,11 +7,12 @@ every live stream and every later request: nobody is left waiting.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mistral_small_edge.engine.outputs import Failed, Finished, Output
 from mistral_small_edge.errors import EngineStopped
@@ -55,13 +56,20 @@ class _Stop:
 _Command = _Add | _Abort | _Call | _Stop
 
 
+class Aborting(Protocol):
+    """Whoever computes a request and may be told to leave it."""
+
+    def abort(self, request: int) -> None:
+        """End a request; it does not wait."""
+
+
 class OutputStream:
     """One request's outputs, to be read by one thread: one by one, waiting, or all that are there.
 
     Any thread may close it; early, that aborts the request and ends the reading.
     """
 
-    def __init__(self, worker: Worker, request: int) -> None:
+    def __init__(self, worker: Aborting, request: int) -> None:
         self._worker = worker
         self._request = request
         self._outputs: SimpleQueue[Output | None] = SimpleQueue()  # None: closed
@@ -143,9 +151,20 @@ class Worker:
         self._streams: dict[int, OutputStream] = {}
         self._calls: set[Future[Any]] = set()
         self._stopped: EngineStopped | None = None
+        self._step_begun: float | None = None
         self._numbers = count()
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
+
+    @property
+    def stopped(self) -> EngineStopped | None:
+        """Why nothing is computed any more; None while it is."""
+        return self._stopped
+
+    def stepping_for(self) -> float:
+        """Seconds that the step in work has taken so far; 0 while there is none."""
+        begun = self._step_begun
+        return 0.0 if begun is None else time.monotonic() - begun
 
     def submit(
         self,
@@ -205,7 +224,10 @@ class Worker:
     def _loop(self) -> None:
         try:
             while self._obey():
-                self._dispatch(self._engine.step())
+                self._step_begun = time.monotonic()
+                outputs = self._engine.step()
+                self._step_begun = None
+                self._dispatch(outputs)
                 self._unkept = True
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
             self._shut(EngineStopped(f"{type(error).__name__}: {error}"))

@@ -15,6 +15,7 @@ from llama_cpp import llama_cpp as lib
 from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
 from mistral_small_edge.errors import ModelLoadFailed
 from mistral_small_edge.llama.log import capture_errors, redirect
+from mistral_small_edge.llama.workers import RemoteLayers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +33,22 @@ FLOAT_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=1)
 FLASH_ROWS = RowClasses(min_prefill_rows=128, max_repeatable_rows=1)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """So many layers are computed by the worker at `address` (`host:port`)."""
+
+    address: str
+    layers: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """How weights and context are laid out; every choice has been made.
 
     `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
     `gpu_layers` None means what the platform does best; `float_matrices` says that some of the
-    file's are not quantized; `repack` lays weights out anew for this processor's kernels.
+    file's are not quantized; `repack` lays weights out anew for this processor's kernels; `workers` have
+    the last layers, in their order.
     """
 
     context_length: int
@@ -51,6 +61,7 @@ class ModelOptions:
     mlock: bool
     float_matrices: bool = False
     repack: bool = True
+    workers: tuple[WorkerShare, ...] = ()
 
     @property
     def row_classes(self) -> RowClasses:
@@ -60,9 +71,9 @@ class ModelOptions:
         return FLOAT_ROWS if self.float_matrices else PLAIN_ROWS
 
     @property
-    def uses_gpu(self) -> bool:
+    def offloads(self) -> bool:
         """Whether any layer is computed elsewhere than by threads of ours."""
-        return _gpu_layers(self.gpu_layers) != 0
+        return bool(self.workers) or _gpu_layers(self.gpu_layers) != 0
 
     @property
     def batch_rows(self) -> int:
@@ -77,7 +88,7 @@ class ModelOptions:
 
 
 class Model:
-    """Loaded weights and a context over them. Not thread-safe; close it once, last."""
+    """Loaded weights and a context over them. Not thread-safe; close it last."""
 
     def __init__(self, weights: Any, context: Any) -> None:
         self.weights = weights
@@ -87,8 +98,26 @@ class Model:
         """Free the memory. Idempotent."""
         if self.context is not None:
             lib.llama_free(self.context)
+        if self.weights is not None:
             lib.llama_model_free(self.weights)
-            self.context = self.weights = None
+        self.context = self.weights = None
+
+
+def load_vocabulary(path: Path) -> Model:
+    """A GGUF's vocabulary without its weights: nothing can be computed with it.
+
+    Raises:
+        ModelLoadFailed: llama.cpp would not have it; its own words are the reason.
+    """
+    redirect()
+    lib.llama_backend_init()
+    params = lib.llama_model_default_params()
+    params.vocab_only = True
+    with capture_errors() as complaints:
+        vocabulary = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if not vocabulary:
+            raise ModelLoadFailed(path, _reason(complaints, "llama.cpp cannot load it"))
+    return Model(vocabulary, None)
 
 
 def load_model(
@@ -157,6 +186,9 @@ def _load_weights(
 
     params = lib.llama_model_default_params()
     params.n_gpu_layers = _gpu_layers(options.gpu_layers)
+    if options.workers:
+        remote = RemoteLayers(options.workers)
+        remote.apply(params)
     params.load_mode = lib.LLAMA_LOAD_MODE_MMAP_MLOCK if options.mlock else lib.LLAMA_LOAD_MODE_MMAP
     params.use_extra_bufts = options.repack
     params.progress_callback = progress

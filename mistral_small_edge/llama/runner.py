@@ -54,6 +54,7 @@ class LlamaRunner:
         self.row_classes: RowClasses = options.row_classes
         self.batch_rows = options.batch_rows
         self.threads = options.threads
+        self._offloads = options.offloads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()
         self._teams: _Teams | None = None
@@ -68,6 +69,8 @@ class LlamaRunner:
             code = self._teams.time(self._batch.struct.n_tokens, self._decode)
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
+        if self._offloads:  # what is computed elsewhere may go on behind a decode
+            lib.llama_synchronize(self._context)
         for chunk in batch:
             if chunk.padding:
                 self.truncate(chunk.slot, chunk.start + len(chunk.tokens))

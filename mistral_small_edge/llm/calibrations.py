@@ -107,7 +107,7 @@ def draft_cost(
 def packing(header: ModelHeader, mark: str, machine: Machine, options: ModelOptions) -> Packing:
     """How weights are best laid out in memory; tried only where they are many."""
     usual = Packing(chosen=True)
-    if options.uses_gpu or header.parameter_bytes < _MANY:
+    if options.offloads or header.parameter_bytes < _MANY:
         return usual
 
     def try_it() -> Packing | None:
@@ -120,7 +120,7 @@ def packing(header: ModelHeader, mark: str, machine: Machine, options: ModelOpti
 def attention(header: ModelHeader, mark: str, machine: Machine, options: ModelOptions) -> Attention:
     """How attention is best computed."""
     usual = Attention(chosen=False)
-    if options.uses_gpu:
+    if options.offloads:
         return usual
 
     def try_with(model: Path) -> Attention | None:

@@ -57,6 +57,7 @@ def choose(config: EngineConfig, options: ModelOptions) -> DraftFile | None:
         kv_type="f16",
         flash_attention=False,
         float_matrices=header.has_float_matrices,
+        workers=(),
     )
     return DraftFile(file.path, header, own, fingerprint(file.parts, own))
 

@@ -20,7 +20,8 @@ def fingerprint(parts: Sequence[Path], options: ModelOptions) -> str:
     """`fp_` and twelve digits: the files, the build, the kind of processor, how it is computed."""
     digest = _of_files(parts)
     computed = (options.kv_type, options.flash_attention, options.gpu_layers, options.repack)
-    digest.update(repr((_build(), computed)).encode())
+    elsewhere = tuple(share.layers for share in options.workers)
+    digest.update(repr((_build(), computed, *elsewhere)).encode())
     return f"fp_{digest.hexdigest()[:12]}"
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,10 @@ from mistral_small_edge.chat.messages import ChatRequest, TextRequest
 from mistral_small_edge.chat.parser import PlainParser
 from mistral_small_edge.config import DEFAULT_MODEL, EngineConfig
 from mistral_small_edge.engine.prompt import Prompt
-from mistral_small_edge.engine.worker import Worker
 from mistral_small_edge.errors import EngineStopped, InvalidRequest, NoProjector
-from mistral_small_edge.llama.bare_loop import BareLoop
-from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.llm import loading
 from mistral_small_edge.llm.chat_model import ChatModel
+from mistral_small_edge.llm.computing import Ruled
 from mistral_small_edge.llm.constraints import Constraints
 from mistral_small_edge.llm.prompts import encode
 from mistral_small_edge.llm.recorded import Recorded
@@ -37,9 +34,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from mistral_small_edge.engine.backend import Constraint
+    from mistral_small_edge.errors import EdgeError
     from mistral_small_edge.llama.bare_loop import BareTimes
-    from mistral_small_edge.llama.constraint import LlamaConstraint
+    from mistral_small_edge.llm.computing import Computing, Wanted
     from mistral_small_edge.llm.loading import Loaded
     from mistral_small_edge.llm.remote.remote_llm import RemoteLLM
 
@@ -56,36 +53,35 @@ class LLM(ChatModel):
         step_bytes: what writing a token reads.
         sees: whether it takes pictures.
         flash_attention, kv_type, repack, threads: how it computes, where that was left open.
+        workers: the machines that have some of its layers.
         fingerprint: equal where the same seed and prompt give the same answer.
         calibration: what was found out about this machine with this model.
         tokenizer: the model's vocabulary; not to be used after `close`.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
-        self.name = loaded.name
-        self.sees = loaded.sees
-        self.memory = loaded.memory
-        self.vision_bytes = loaded.memory.vision
-        self.step_bytes = loaded.step_bytes
-        self.fingerprint = loaded.fingerprint
-        self.calibration = loaded.calibration
-        self.context_length = loaded.options.context_length
-        self.max_sequences = loaded.options.max_sequences
-        self.flash_attention = loaded.options.flash_attention
-        self.kv_type = loaded.options.kv_type
-        self.repack = loaded.options.repack
-        self.threads = loaded.options.threads
-        self.default_sampling = loaded.sampling
-        self._model = loaded.model
-        self._options = loaded.options
-        self._keep_threads = loaded.keep_threads
+    def __init__(self, loaded: Loaded[Computing]) -> None:
+        facts, options = loaded.facts, loaded.facts.options
+        self.name = facts.name
+        self.sees = facts.sees
+        self.memory = facts.memory
+        self.vision_bytes = facts.memory.vision
+        self.step_bytes = facts.step_bytes
+        self.fingerprint = facts.fingerprint
+        self.calibration = facts.calibration
+        self.context_length = options.context_length
+        self.max_sequences = options.max_sequences
+        self.flash_attention = options.flash_attention
+        self.kv_type = options.kv_type
+        self.repack = options.repack
+        self.threads = options.threads
+        self.workers = options.workers
+        self.default_sampling = facts.sampling
+        self.tokenizer = loaded.tokenizer
         self._dialect = loaded.dialect
-        self.tokenizer = LlamaTokenizer(loaded.model)
-        self._constraints = Constraints(self.tokenizer)
-        self._worker = Worker(loaded.engine)
+        self._computing = loaded.computing
         self._open = threading.Lock()  # held while a caller's thread uses the model's memory
         # Also at interpreter exit: llama.cpp must not be computing when its memory goes.
-        self._finalizer = weakref.finalize(self, _shut_down, self._worker, loaded.held)
+        self._finalizer = weakref.finalize(self, _shut_down, self._computing, loaded.held)
 
     @classmethod
     def load(
@@ -112,6 +108,7 @@ class LLM(ChatModel):
             ModelLoadFailed: a file is damaged, or of a kind that llama.cpp does not know, or the
                 projector is another model's.
             NotEnoughMemory: it would not fit, and `config.force` is off.
+            WorkerError: a worker that `config` names is of no use.
         """
         return cls(
             loading.load(model, config or EngineConfig(), on_progress, on_trial, anew=try_again)
@@ -135,7 +132,15 @@ class LLM(ChatModel):
 
     def stream(self, request: ChatRequest | TextRequest) -> Stream:
         """Begin to answer, or to go on with a text; as `ChatModel.stream` says."""
-        return self._begin(request, self._constraint(request))
+        return self._begin(request, self._wanted(request))
+
+    @property
+    def interruption(self) -> EdgeError | None:
+        """Why nothing can be computed now; None while it can.
+
+        A model that has lost a worker comes back by itself once the worker does.
+        """
+        return self._computing.interruption
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -183,8 +188,7 @@ class LLM(ChatModel):
     ) -> BareTimes:
         """The benchmark's yardstick: the prompt and `tokens` - 1 decode steps without an engine.
 
-        Same weights, same thread: with a thread of its own it would bring a second pool of compute
-        threads, and both would be slow for having more of them than cores.
+        Same weights, same thread.
 
         Args:
             threads: compute threads; None takes as many as the engine has.
@@ -193,22 +197,11 @@ class LLM(ChatModel):
             What `stream` raises.
         """
         prompt, params = self.prompt_tokens(request), request.sampling or self.default_sampling
-        options = replace(
-            self._options,
-            max_sequences=1,
-            context_length=len(prompt) + tokens,  # a second one of the full length may not fit
-            threads=threads or self.threads,
-        )
-
-        def run() -> BareTimes:
-            with closing(BareLoop(self._model, options)) as bare:
-                return bare.run(prompt, params, tokens)
-
-        return self._worker.call(run)
+        return self._computing.time_bare_loop(prompt, params, tokens, threads or self.threads)
 
     def keep_threads(self, count: int) -> None:
         """Remember that this file is the fastest with so many threads here, for those who leave it open."""
-        self._keep_threads(count)
+        self._computing.keep_threads(count)
 
     def replay(self, request: ChatRequest, text: str, *, speculate: bool) -> Stream:
         """The benchmark's: answer with `text`, computing as if the model had chosen every token of it.
@@ -230,7 +223,10 @@ class LLM(ChatModel):
         Raises:
             InvalidRequest: the request has no shape, or `text` is not of it.
         """
-        constraint = self._constraint(request)
+        wanted = self._wanted(request)
+        constraint = None
+        if wanted is not None:
+            constraint = Constraints(self.tokenizer).new(wanted.rules, wanted.begun)
         seconds = []
         for token in self.tokenizer.encode(text):
             begun = time.perf_counter()
@@ -262,28 +258,21 @@ class LLM(ChatModel):
                 )
 
     def _begin(
-        self,
-        request: ChatRequest | TextRequest,
-        constraint: Constraint | None,
-        *,
-        speculate: bool = True,
+        self, request: ChatRequest | TextRequest, wanted: Wanted, *, speculate: bool = True
     ) -> Stream:
         prompt = self._prompt(request)
         params = request.sampling or self.default_sampling
-        outputs = self._worker.submit(prompt, params, constraint, speculate=speculate)
+        with self._in_use():
+            outputs = self._computing.submit(prompt, params, wanted, speculate=speculate)
         chat = request if isinstance(request, ChatRequest) else None
         parser = PlainParser() if chat is None else self._dialect.parser(chat)
         return Stream(self, outputs, parser, self.tokenizer.control_name)
 
-    def _constraint(self, request: ChatRequest | TextRequest) -> LlamaConstraint | None:
+    def _wanted(self, request: ChatRequest | TextRequest) -> Ruled | None:
         if not isinstance(request, ChatRequest):
             return None
         rules = self._dialect.rules(request)
-        if rules is None:
-            return None
-        begun = self._dialect.begun(request)
-        with self._in_use():
-            return self._constraints.new(rules, begun)
+        return None if rules is None else Ruled(rules, self._dialect.begun(request))
 
     def _prompt(self, request: ChatRequest | TextRequest) -> Prompt:
         if isinstance(request, ChatRequest):
@@ -299,6 +288,6 @@ class LLM(ChatModel):
             return encode(chunks, self.tokenizer)
 
 
-def _shut_down(worker: Worker, held: ExitStack) -> None:
-    worker.close()
+def _shut_down(computing: Computing, held: ExitStack) -> None:
+    computing.close()
     held.close()

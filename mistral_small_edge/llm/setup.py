@@ -12,19 +12,20 @@ from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
 from mistral_small_edge.gguf import read_projector, read_row_break
 from mistral_small_edge.host import Host, available_memory, choose_threads
-from mistral_small_edge.llama.model import ModelOptions
+from mistral_small_edge.llama.model import ModelOptions, WorkerShare
 from mistral_small_edge.llama.projector import Projector, ProjectorOptions
 from mistral_small_edge.llama.vector_cache import VectorCache
 from mistral_small_edge.llm.calibrations import attention, packing
 from mistral_small_edge.llm.fingerprint import fingerprint, fingerprint_of_sight
 from mistral_small_edge.memory import (
     MemoryPlan,
-    check,
     choose_flash_attention,
     kv_bytes_per_token,
     plan,
 )
 from mistral_small_edge.store.catalog import resolve_projector
+from mistral_small_edge.workers import parse_workers, probe_all
+from mistral_small_edge.workers.placement import Placement, check_placement, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +114,8 @@ def choose_attention(
     """
     if config.flash_attention != "auto" or options.flash_attention or sight is not None:
         return options
+    if config.workers:  # it would be tried on this machine alone
+        return options
     found = attention(header, fingerprint(parts, options), machine, options)
     return replace(options, flash_attention=found.chosen)
 
@@ -127,6 +130,8 @@ def choose_packing(
     """The options with weights laid out as was asked, or as is best."""
     if config.repack != "auto":
         return replace(options, repack=config.repack == "on")
+    if options.workers:  # they lay out nothing anew, and all layers are to be computed alike
+        return replace(options, repack=False)
     found = packing(header, fingerprint(parts, options), machine, options)
     return replace(options, repack=found.chosen)
 
@@ -143,7 +148,7 @@ def open_store(
         """A copy is nothing that anybody asked for: it must not be what memory runs out with."""
         return rows * row <= available_memory() // _COPY_SHARE
 
-    return PrefixStore(config.prompt_cache, mark, model=model, affords=affords)
+    return affords
 
 
 def new_projector(
@@ -169,20 +174,41 @@ def plan_memory(
     options: ModelOptions,
     projector: ProjectorHeader | None,
     draft: DraftFile | None,
-    *,
-    force: bool,
 ) -> MemoryPlan:
-    """What the model will take, and the smaller one beside it.
+    """What the model will take if all of it is computed here, and the smaller one beside it."""
+    memory = _plan(header, host, options, projector)
+    return memory if draft is None else memory.with_draft(_plan(draft.header, host, draft.options))
+
+
+def share_out(
+    header: ModelHeader,
+    memory: MemoryPlan,
+    host: Host,
+    config: EngineConfig,
+    shares: tuple[WorkerShare, ...] | None,
+) -> tuple[tuple[WorkerShare, ...], MemoryPlan]:
+    """Which layers the workers compute, and what stays here.
+
+    Args:
+        memory: of all of the model.
+        shares: how they were shared out before, to be kept.
 
     Raises:
-        NotEnoughMemory: this machine has not that much, and `force` is off.
+        WorkerError: a worker is of no use, or has too little memory.
+        NotEnoughMemory: this machine has too little for what stays, or all of them for the whole.
+        InvalidRequest: an address is none, or there are more workers than layers.
     """
-    memory = _plan(header, host, options, projector)
-    if draft is not None:
-        memory = memory.with_draft(_plan(draft.header, host, draft.options))
-    if not force:
-        check(memory, host)
-    return memory
+    lent = probe_all(parse_workers(config.workers))
+    blocks = header.block_count
+    if shares is None:
+        placed = place(header, memory, host.available_memory, lent, force=config.force)
+        layers = zip(config.workers, placed.there, strict=True)
+        shares = tuple(WorkerShare(*share) for share in layers)
+    elif not config.force:
+        there = tuple(share.layers for share in shares)
+        earlier = Placement(blocks - sum(there), there, 0, ())
+        check_placement(earlier, header, memory, host.available_memory, lent)
+    return shares, memory.kept(header, blocks - sum(share.layers for share in shares))
 
 
 def _plan(
