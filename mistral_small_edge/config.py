@@ -21,6 +21,7 @@ Repack = Literal["auto", "on", "off"]
 
 DEFAULT_MODEL = "mistral-small-3.2"
 DEFAULT_CONTEXT_LENGTH = 8192  # tokens; a model trained on fewer gets its own number
+MOST_PROMPT_MEMORY = 8_000_000_000  # bytes that are taken unasked
 MIN_CONTEXT_LENGTH = 64  # tokens; less cannot hold a chat template and an answer
 
 
@@ -46,6 +47,8 @@ class EngineConfig:
         vision: see pictures, if the model's projector is here.
         projector: a projector of one's own (a path or an `hf:` address); None takes the model's.
         prompt_cache: a folder where prompts that were read outlive the process.
+        prompt_memory: bytes of memory for prompts whose slot is taken by another; 0 keeps none, None takes
+            a quarter of what is free, MOST_PROMPT_MEMORY at most.
         speculation: `auto` guesses what an answer takes from its prompt and checks several tokens
             at once where that is faster; the answer stays what it is.
         draft_model: a smaller model of the same vocabulary, that writes ahead where the prompt has nothing
@@ -81,6 +84,8 @@ class EngineConfig:
             _at_least("context_length", self.context_length, MIN_CONTEXT_LENGTH)
         _at_least("max_sequences", self.max_sequences, 1)
         _at_least("prefill_chunk", self.prefill_chunk, 1)
+        if self.prompt_memory is not None:
+            _at_least("prompt_memory", self.prompt_memory, 0)
         if self.threads is not None:
             _at_least("threads", self.threads, 1)
         if self.gpu_layers is not None:

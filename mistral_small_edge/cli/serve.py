@@ -63,6 +63,14 @@ ImageUrls = Annotated[
 # What a server reads is other people's: nothing of it is written unless its owner says where.
 ImageCache = Annotated[Path | None, options.image_cache("in memory only")]
 PromptCache = Annotated[Path | None, options.prompt_cache("in memory only")]
+PromptMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory for prompts that have lost their slot to others, as 2GB; 0 keeps none.",
+        show_default="a quarter of what is free, 8GB at most",
+    ),
+]
 
 
 @spelled_out
@@ -83,6 +91,7 @@ def serve(
     engine: AnswerOptions = _ENGINE,
     image_cache: ImageCache = None,
     prompt_cache: PromptCache = None,
+    prompt_memory: PromptMemory = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Serve a model to programs that speak OpenAI's HTTP interface.
@@ -111,12 +120,17 @@ def serve(
         max_sequences=slots,
         image_cache=image_cache,
         prompt_cache=prompt_cache,
+        prompt_memory=_prompt_memory(prompt_memory),
     )
 
     route_log(verbose)
     if not verbose:  # or the log says it
         tell_of_interruptions()
     _run(model, computing, config)
+
+
+def _prompt_memory(size: str | None) -> int | None:
+    return 0 if size == "0" else options.bytes_of(size, "--prompt-memory")
 
 
 def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:

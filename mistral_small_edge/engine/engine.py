@@ -8,7 +8,6 @@ is given, and changes no output.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import (
@@ -27,6 +26,7 @@ from mistral_small_edge.engine.outputs import (
 from mistral_small_edge.engine.prefix_cache import PrefixCache
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
+from mistral_small_edge.engine.shelves import Shelves
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
     DecodeFailed,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         TokenScore,
     )
     from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
     from mistral_small_edge.images import Image
@@ -64,6 +65,7 @@ class Engine:
     Args:
         prefill_chunk: the most prompt tokens computed at once; fewer on a slow machine.
         store: where prompts that were read outlive the process.
+        memory: where they outlive their slots.
         costs: what wider batches take, so that guesses pay; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         clock: seconds, monotonic.
@@ -76,6 +78,7 @@ class Engine:
         *,
         prefill_chunk: int,
         store: PrefixStore | None = None,
+        memory: PrefixMemory | None = None,
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -83,8 +86,8 @@ class Engine:
         self._runner = runner
         self._tokenizer = tokenizer
         self._clock = clock
-        self._store = store if runner.keeps_rows else None
         self.cache = PrefixCache(runner.max_sequences, runner.context_length)
+        self._shelves = Shelves(runner, self.cache, store, memory)
         self.scheduler = Scheduler(
             self.cache,
             runner.row_classes,
@@ -167,31 +170,13 @@ class Engine:
         return self._outputs
 
     def keep(self, *, closing: bool = False) -> bool:
-        """Store what a slot holds, for a later process; what all of them hold when `closing`.
-
-        The one is copied here and written by another thread, so that a request that comes in
-        meanwhile waits for the copy alone.
-
-        Returns:
-            Whether to ask again, in another idle moment.
-        """
-        if self._store is None:
-            return False
-        if self._store.is_writing and not closing:
-            return True
-        for slot, rows, num_exact in self.cache.held():
-            if self._store.wants(rows, num_exact, closing=closing):
-                with suppress(DecodeFailed, MemoryError):  # then they are computed again some day
-                    self._store.write(rows, num_exact, self._runner.save(slot), aside=not closing)
-                    if not closing:
-                        return True
-        return False
+        """Have what slots hold outlive the process; as `Shelves.keep`."""
+        return self._shelves.keep(closing=closing)
 
     def close(self) -> None:
         """Give up what is under way; the engine is not used again. Idempotent."""
         self._stop_looking()
-        if self._store is not None:
-            self._store.close()
+        self._shelves.close()
 
     def _compute(self, batch: Batch, sequences: tuple[Sequence, ...]) -> None:
         try:
@@ -222,18 +207,15 @@ class Engine:
         self._report_progress(sequence)
         self._stop_if_unwanted()
 
-    def _restore(self, sequence: Sequence, store: PrefixStore) -> None:
-        """Read back what a process before this one has read of the prompt, if nobody here has."""
+    def _restore(self, sequence: Sequence) -> None:
+        """Put back what was read of the prompt, in this process or one before, if no slot has it."""
         limit, exact = self.scheduler.most_reused(sequence), sequence.params.repeatable
-        found = store.find(sequence.tokens, limit=limit, exact=exact)
         here = self.cache.donor(sequence.slot, limit=limit, exact=exact)
-        most_here = max(sequence.num_cached, here.num_cached if here is not None else 0)
-        if found is None or found[1].num_cached <= most_here:
+        most = max(sequence.num_cached, here.num_cached if here is not None else 0)
+        found = self._shelves.find(sequence.tokens, most, limit=limit, exact=exact)
+        if found is None:
             return
-        path, rows = found
-        state = store.read(path)
-        if state is None:
-            return
+        state, rows = found
         try:
             self._runner.restore(sequence.slot, state, rows.num_cached)
         except DecodeFailed:  # it is whole, and no state of this runner all the same
@@ -290,9 +272,9 @@ class Engine:
 
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
+        self._shelves.set_aside(sequence.slot)
         self._runner.truncate(sequence.slot, sequence.num_cached)
-        if self._store is not None:
-            self._restore(sequence, self._store)
+        self._restore(sequence)
         sequence.sampler = self._runner.new_sampler(
             sequence.params, sequence.prompt.tokens, sequence.constraint
         )

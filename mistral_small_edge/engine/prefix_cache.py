@@ -41,6 +41,7 @@ class _Slot:
     num_exact: int = 0
     busy: bool = False
     released: int = 0  # when, on the cache's own clock
+    before: tuple[Sequence[int], int] = ((), 0)  # what it held when it was taken, and how exact
 
     def common(self, prompt: Sequence[int]) -> int:
         return min(common_prefix(self.tokens, prompt), self.length)
@@ -89,10 +90,21 @@ class PrefixCache:
         index = best[2]
         taken = self._slots[index]
         taken.busy = True
+        taken.before = taken.tokens[: taken.length], taken.num_exact
         # What the holder is about to overwrite must not be matched if it never gives news.
         taken.tokens, taken.length = prompt, usable[index]
         taken.num_exact = min(taken.num_exact, taken.length)
         return Allocation(index, taken.length, taken.num_exact)
+
+    def displaced(self, slot: int, least: int) -> tuple[Sequence[int], int] | None:
+        """What a slot held when it was taken, and how many rows of it came from prefill alone.
+
+        None if fewer than `least` rows were only there. Asked once, before anything is computed in it.
+        """
+        taken = self._slots[slot]
+        (rows, num_exact), taken.before = taken.before, ((), 0)
+        kept = max(other.common(rows) for other in self._slots)
+        return (rows, num_exact) if len(rows) - kept >= least else None
 
     def advance(self, slot: int, length: int, num_exact: int) -> None:
         """A busy slot's rows up to `length` hold its prompt, and what has grown behind it."""

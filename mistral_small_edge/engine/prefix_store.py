@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.prefix_cache import Allocation, common_prefix
+from mistral_small_edge.engine.prefix import MIN_ROWS, Prefix
+from mistral_small_edge.engine.prefix_cache import Allocation
 from mistral_small_edge.file_cache import PROMPTS, FileCache, Kind, Label
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mistral_small_edge.engine")
 
-MIN_ROWS = 128  # fewer are soon computed
 # All rows of a slot are written, whatever of them is on disk already. So nothing is written for less
 # than this share more: a conversation that grows is written now and then, a few times its bytes in
 # all, and many questions about one document do not fill the disk with copies of it.
@@ -36,25 +36,10 @@ _MAX_JSON = 1 << 26  # bytes; 131,072 rows that are all of pictures take half of
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file by what it says of itself; `rows` are an identity, as in `Prompt`."""
+    """A file by what it says of itself."""
 
     path: Path
-    rows: list[int]
-    num_exact: int
-
-    def usable(self, prompt: Sequence[int], *, exact: bool) -> int:
-        """How many of the prompt's leading rows it has."""
-        common = common_prefix(self.rows, prompt)
-        return min(common, self.num_exact) if exact else common
-
-    def lacks(self, rows: Sequence[int], num_exact: int) -> int:
-        """How many more could be read back if these rows were there, too."""
-        common = common_prefix(self.rows, rows)
-        return max(len(rows) - common, num_exact - min(common, self.num_exact))
-
-    def begins(self, rows: Sequence[int], num_exact: int) -> bool:
-        """Whether it holds no more than a beginning of these."""
-        return self.num_exact <= num_exact and common_prefix(self.rows, rows) == len(self.rows)
+    prefix: Prefix
 
 
 class PrefixStore:
@@ -106,10 +91,10 @@ class PrefixStore:
         self._refused = False  # a new prompt is a new chance
         best: tuple[Path, Allocation] | None = None
         for entry in self._entries:
-            usable = min(entry.usable(prompt, exact=exact), limit)
+            usable = min(entry.prefix.usable(prompt, exact=exact), limit)
             better = usable >= MIN_ROWS and (best is None or usable > best[1].num_cached)
-            if better and self._affords(len(entry.rows)):
-                best = entry.path, Allocation(-1, usable, min(usable, entry.num_exact))
+            if better and self._affords(len(entry.prefix.rows)):
+                best = entry.path, Allocation(-1, usable, min(usable, entry.prefix.num_exact))
         return best
 
     def read(self, path: Path) -> memoryview | None:
@@ -132,7 +117,7 @@ class PrefixStore:
             return False
         missing, is_apart = min(
             (
-                (entry.lacks(rows, num_exact), not entry.begins(rows, num_exact))
+                (entry.prefix.lacks(rows, num_exact), not entry.prefix.begins(rows, num_exact))
                 for entry in self._entries
                 if self._files.has(entry.path)
             ),
@@ -156,7 +141,7 @@ class PrefixStore:
         parts = (_SIZE.pack(len(text)), text, state)
         label = Label(self._model, len(rows))
         write = partial(self._files.write, name, parts, label)
-        entry = _Entry(self._files.path(name), list(rows), num_exact)
+        entry = _Entry(self._files.path(name), Prefix(list(rows), num_exact))
         self._coming = entry, self._beside(write) if aside else _run(write)
         self._settle(wait=not aside)
 
@@ -200,14 +185,14 @@ class PrefixStore:
         sound = isinstance(rows, list) and isinstance(num_exact, int)
         if not sound or described["mark"] != self._mark:
             return None
-        return _Entry(path, rows, num_exact)
+        return _Entry(path, Prefix(rows, num_exact))
 
     def _drop_beginnings(self, newest: _Entry) -> None:
         kept = []
         for entry in self._entries:
             if entry.path == newest.path:
                 continue
-            if entry.begins(newest.rows, newest.num_exact):
+            if entry.prefix.begins(newest.prefix.rows, newest.prefix.num_exact):
                 entry.path.unlink(missing_ok=True)
             else:
                 kept.append(entry)

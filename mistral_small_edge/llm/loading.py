@@ -27,6 +27,7 @@ from mistral_small_edge.llm.setup import (
     choose_packing,
     choose_projector,
     new_projector,
+    open_memory,
     open_store,
     plan_memory,
     share_out,
@@ -166,6 +167,7 @@ def load_here(
             tokenizer,
             prefill_chunk=options.prefill_chunk,
             store=open_store(config, mark, file.name, header, options),
+            memory=open_memory(config, header, options),
             costs=costs,
             draft_model=draft_model,
         )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
-from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, EngineConfig
+from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, MOST_PROMPT_MEMORY, EngineConfig
+from mistral_small_edge.engine.prefix_memory import PrefixMemory
 from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
 from mistral_small_edge.gguf import read_projector, read_row_break
@@ -28,7 +29,7 @@ from mistral_small_edge.workers import parse_workers, probe_all
 from mistral_small_edge.workers.placement import Placement, check_placement, place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
@@ -142,6 +143,20 @@ def open_store(
     """Where prompts that were read outlive the process; None if that is not wanted."""
     if config.prompt_cache is None:
         return None
+    return PrefixStore(config.prompt_cache, mark, model=model, affords=_affords(header, options))
+
+
+def open_memory(
+    config: EngineConfig, header: ModelHeader, options: ModelOptions
+) -> PrefixMemory | None:
+    """Where prompts that were read outlive their slots; None if that is not wanted."""
+    most = config.prompt_memory
+    if most is None:
+        most = min(MOST_PROMPT_MEMORY, available_memory() // _COPY_SHARE)
+    return PrefixMemory(most, affords=_affords(header, options)) if most else None
+
+
+def _affords(header: ModelHeader, options: ModelOptions) -> Callable[[int], bool]:
     row = kv_bytes_per_token(header, options.kv_type)
 
     def affords(rows: int) -> bool:

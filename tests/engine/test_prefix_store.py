@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.prefix import MIN_ROWS
 from mistral_small_edge.engine.prefix_cache import Allocation
-from mistral_small_edge.engine.prefix_store import MIN_ROWS, PrefixStore
+from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import PROMPTS, FileCache, Label
 from mistral_small_edge.sampling_params import SamplingParams

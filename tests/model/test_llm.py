@@ -137,6 +137,22 @@ def test_a_restart_reads_nothing_again_and_gives_the_same_bits(tmp_path: Path) -
     assert other.usage.cached_tokens > cold.usage.prompt_tokens - 20
 
 
+def test_conversations_that_share_a_slot_are_read_once_and_get_the_same_bits() -> None:
+    document = "harbour master writes the arrival of every ship into a large book. " * 20
+    texts = [f"{first} {document}" for first in ("The", "Our")]
+    sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
+    config = EngineConfig(context_length=1024, threads=1)
+    with LLM.load("demo", config) as llm:
+        cold, warm = ([ask(llm, text, sampling) for text in texts] for _ in range(2))
+        for before, after in zip(cold, warm, strict=True):
+            assert before.usage.cached_tokens < 50
+            assert after.usage.cached_tokens == after.usage.prompt_tokens - 1
+            assert after.logprobs == before.logprobs
+    with LLM.load("demo", replace(config, prompt_memory=0)) as llm:
+        forgotten = [ask(llm, text, sampling) for text in (*texts, *texts)]
+    assert all(one.usage.cached_tokens < 50 for one in forgotten)
+
+
 def test_stop_strings_never_leak_and_cross_token_borders(llm: LLM) -> None:
     sampling = replace(GREEDY, max_tokens=40)
     full = ask(llm, "Count from one to ten in words.", sampling).text
