@@ -32,10 +32,14 @@ async def respond(
 ) -> Response:
     """Answer what is asked in one response.
 
+    A stream begins with its first piece, or with its first sign of life: until then it may fail with a
+    status, and a proxy may have it answered elsewhere.
+
     Raises:
         RequestError: one could never be computed; nothing has been sent then.
         EngineOverloaded: too many wait already.
-        EngineTimeout: a whole answer took longer than is granted.
+        EngineTimeout: the answer, or the first piece of a stream, took longer than is granted.
+        EdgeError: it could not be computed.
     """
     with ExitStack() as held:
         held.enter_context(service.admission.let_in(len(asked.requests)))
@@ -43,7 +47,10 @@ async def respond(
         running = _Running(bridge, len(asked.requests), asked.shape, service)
         if asked.stream:
             events = sse.with_heartbeats(running.events(), service.config.heartbeat)
-            return sse.EventStream(events, held.pop_all(), headers)
+            first = await _unless_gone(request, _next(events))
+            if first is None:
+                return Response(status_code=_CLIENT_GONE)
+            return sse.EventStream(_from_first(first, events), held.pop_all(), headers)
         found = await _unless_gone(request, running.whole())
         if found is None:
             return Response(status_code=_CLIENT_GONE)
@@ -68,23 +75,20 @@ class _Running:
         return self._shape.whole(deltas)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Objects as they come; an error becomes the last event but one."""
+        """Objects as they come, the first ones together with the first that says something."""
         ends: list[Finish] = []
-        try:
-            for begun in self._shape.begin(self._choices):
-                yield sse.event(begun)
-            async for choice, delta in self._in_time():
-                if isinstance(delta, Finish):
-                    ends.append(delta)
-                piece = self._shape.piece(choice, delta)
-                if piece is not None:
-                    yield sse.event(piece)
-            ended = self._shape.end(ends)
-            if ended is not None:
-                yield sse.event(ended)
-        except EdgeError as error:
-            yield sse.event(error_object(error))
-        yield sse.DONE
+        begun = [sse.event(one) for one in self._shape.begin(self._choices)]
+        async for choice, delta in self._in_time():
+            if isinstance(delta, Finish):
+                ends.append(delta)
+            piece = self._shape.piece(choice, delta)
+            if piece is not None:
+                for one in (*begun, sse.event(piece)):
+                    yield one
+                begun.clear()
+        ended = self._shape.end(ends)
+        if ended is not None:
+            yield sse.event(ended)
 
     async def _in_time(self) -> AsyncIterator[tuple[int, Delta]]:
         try:
@@ -95,6 +99,21 @@ class _Running:
                     yield choice, delta
         except TimeoutError:
             raise EngineTimeout(self._timeout or 0) from None
+
+
+async def _next(events: AsyncIterator[bytes]) -> bytes:
+    return await anext(events)  # there is one: every answer has an end
+
+
+async def _from_first(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """All events of a stream that has begun; an error becomes the last but one."""
+    yield first
+    try:
+        async for event in events:
+            yield event
+    except EdgeError as error:
+        yield sse.event(error_object(error))
+    yield sse.DONE
 
 
 async def _unless_gone(request: Request, answering: Coroutine[Any, Any, T]) -> T | None:

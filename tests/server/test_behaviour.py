@@ -131,6 +131,41 @@ def test_health_says_loading_ready_or_failed(llm: LLM, tmp_path: Path) -> None:
         assert post(url).json()["error"]["code"] == "model_failed"
 
 
+def test_health_says_when_nothing_can_be_computed_for_a_while(llm: LLM) -> None:
+    held = HeldLLM(llm)
+    with serving(held.as_llm()) as url:
+        held.interruption = WorkerLost("10.0.0.2:50052", "the connection broke", retry_after=7)
+        health = httpx2.get(f"{url}/health")
+        assert (health.status_code, health.headers["Retry-After"]) == (503, "7")
+        assert health.json() == {
+            "status": "interrupted",
+            "error": "worker 10.0.0.2:50052: the connection broke",
+        }
+        assert figures(url)["mistral_small_edge_ready"] == 0
+        held.interruption = None
+        assert httpx2.get(f"{url}/health").json()["status"] == "ready"
+        assert figures(url)["mistral_small_edge_ready"] == 1
+
+
+def test_health_and_figures_tell_how_much_room_there_is(llm: LLM) -> None:
+    held = HeldLLM(llm)
+    rooms, held_lines = [], []  # held: a connection ends with them
+    with serving(held.as_llm(), slots=2, config=ServerConfig(max_queue=1)) as url:
+        with ExitStack() as answers:
+            for _ in range(3):
+                begun = httpx2.stream("POST", url + CHAT, json=ENDLESS, timeout=PATIENCE)
+                held_lines.append(answers.enter_context(begun).iter_lines())
+                next(held_lines[-1])
+                health = httpx2.get(f"{url}/health").json()
+                rooms.append((health["free_slots"], health["waiting"]))
+            full = figures(url)
+            assert httpx2.get(f"{url}/health").status_code == 200  # it is full, and well
+        wait_until_idle(url)
+    assert rooms == [(1, 0), (0, 0), (0, 1)]
+    names = ("ready", "slots", "slots_free", "answers_running", "answers_waiting", "max_queue")
+    assert [full[f"mistral_small_edge_{name}"] for name in names] == [1, 2, 0, 2, 1, 1]
+
+
 def test_keys(llm: LLM) -> None:
     with serving(llm, config=ServerConfig(api_keys=("first", "sécond"))) as url:
         for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic first"}):
@@ -254,16 +289,21 @@ def test_more_than_may_wait_are_sent_away_with_a_time_to_come_back(llm: LLM) -> 
 def test_an_answer_may_take_no_longer_than_is_granted(llm: LLM) -> None:
     held = HeldLLM(llm)
     with serving(held.as_llm(), config=ServerConfig(request_timeout=0.05)) as url:
-        late = post(url)
-        assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
-        with httpx2.stream("POST", url + CHAT, json=ENDLESS, timeout=PATIENCE) as answer:
-            events = [line for line in answer.iter_lines() if line.startswith("data: ")]
-        assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
-        assert events[-1] == "data: [DONE]"
-        wait_until_idle(url)
+        for body in (HELLO, ENDLESS):  # a stream, too, of which nothing was sent
+            late = post(url, body=body)
+            assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+    with (
+        serving(held.as_llm(), config=ServerConfig(request_timeout=0.2, heartbeat=0.01)) as url,
+        httpx2.stream("POST", url + CHAT, json=ENDLESS, timeout=PATIENCE) as answer,
+    ):
+        assert answer.status_code == 200
+        events = [line for line in answer.iter_lines() if line.startswith("data: ")]
+        error, end = events
+        assert json.loads(error.removeprefix("data: "))["error"]["code"] == "timeout"
+        assert end == "data: [DONE]"
 
 
-def test_a_stream_begins_at_once_and_shows_that_it_is_alive(llm: LLM) -> None:
+def test_a_stream_shows_that_it_is_alive(llm: LLM) -> None:
     held = HeldLLM(llm)
     with (
         serving(held.as_llm(), config=ServerConfig(heartbeat=0.01)) as url,
@@ -273,7 +313,9 @@ def test_a_stream_begins_at_once_and_shows_that_it_is_alive(llm: LLM) -> None:
         assert '"role": "assistant"' in next(lines)
         assert [next(lines) for _ in range(3)] == [": reading"] * 3
         held.release()
-        assert list(lines)[-1] == "data: [DONE]"
+        said = [line for line in lines if line != ": reading"]
+        assert '"role": "assistant"' in said[0]
+        assert said[-1] == "data: [DONE]"
 
 
 def test_the_same_request_gives_the_same_bytes_under_load(url: str) -> None:

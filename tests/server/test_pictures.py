@@ -214,6 +214,7 @@ def test_health_answers_while_a_picture_is_decoded(url: str) -> None:
 
 def test_health_answers_while_a_picture_is_looked_at(url: str) -> None:
     body = asking(shown(data_uri(png(1_000, 1_000, "olive")), detail="high"), stream=True)
+    body |= {"stream_options": {"include_progress": True}}  # it begins before there is an answer
     with httpx2.stream("POST", url + CHAT, json=body, timeout=PATIENCE) as answering:
         lines = (line for line in answering.iter_lines() if line)
         assert '"role": "assistant"' in next(lines)
