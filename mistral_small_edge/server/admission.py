@@ -16,8 +16,13 @@ class Admission:
 
     def __init__(self, slots: int, max_queue: int) -> None:
         self.slots = slots
-        self._max_queue = max_queue
+        self.max_queue = max_queue
         self.running = 0
+
+    @property
+    def free_slots(self) -> int:
+        """Answers that would be begun at once."""
+        return max(0, self.slots - self.running)
 
     @property
     def waiting(self) -> int:
@@ -32,7 +37,7 @@ class Admission:
             InvalidRequest: so many are never let in; only prompts of one request can be so many.
             EngineOverloaded: as many wait already as may.
         """
-        most = self.slots + self._max_queue
+        most = self.slots + self.max_queue
         if answers > most:
             raise InvalidRequest(f"{answers} answers in one request; {most} are let in", "prompt")
         if self.running + answers > most:

@@ -18,7 +18,7 @@ from mistral_small_edge.server.errors import (
     ERROR_RESPONSES,
     error_object,
     face_of,
-    retry_after,
+    retry_header,
     validation_message,
     wire_error,
 )
@@ -66,9 +66,7 @@ def create_app(loading: Future[LLM], slots: int, config: ServerConfig) -> FastAP
 
 async def _edge_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, EdgeError)  # noqa: S101 - registered for it alone
-    seconds = retry_after(error)
-    headers = {} if seconds is None else {"Retry-After": str(seconds)}
-    return JSONResponse(error_object(error), face_of(error).status, headers=headers)
+    return JSONResponse(error_object(error), face_of(error).status, headers=retry_header(error))
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:

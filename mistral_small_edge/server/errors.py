@@ -66,7 +66,8 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.ModelError: Face(503, _SERVER, "model_failed"),
     errors.EngineLoading: Face(503, _SERVER, "model_loading"),
     errors.EngineTimeout: Face(504, _SERVER, "timeout"),
-    errors.EngineOverloaded: Face(429, "rate_limit_error", "engine_overloaded"),
+    # Not 429: nobody has asked too much, and a proxy before several of us is to ask the next one.
+    errors.EngineOverloaded: Face(503, _SERVER, "engine_overloaded"),
     errors.EngineStopped: Face(503, _SERVER, "engine_stopped", retry_after=5),
     errors.DecodeFailed: Face(500, _SERVER, "decode_failed"),
     errors.EncodeFailed: Face(500, _SERVER, "encode_failed"),
@@ -101,6 +102,12 @@ def retry_after(error: errors.EdgeError) -> int | None:
     """Seconds for the Retry-After header."""
     own = getattr(error, "retry_after", None)
     return own if isinstance(own, int) else face_of(error).retry_after
+
+
+def retry_header(error: errors.EdgeError) -> dict[str, str]:
+    """The header itself, where there is one."""
+    seconds = retry_after(error)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def error_object(error: errors.EdgeError) -> dict[str, object]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mistral_small_edge.chat.deltas import Finish
     from mistral_small_edge.server.admission import Admission
 
@@ -14,9 +16,9 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """One server's figures, in a registry of their own."""
+    """One server's figures, in a registry of their own; `ready` says whether it can compute."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, ready: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
         prefix = "mistral_small_edge"
         self._responses = Counter(
@@ -43,10 +45,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        running = Gauge(f"{prefix}_answers_running", "In a slot.", registry=self._registry)
-        running.set_function(lambda: admission.running - admission.waiting)
-        waiting = Gauge(f"{prefix}_answers_waiting", "Without a slot.", registry=self._registry)
-        waiting.set_function(lambda: admission.waiting)
+        self._watch("ready", "1 if answers can be computed.", ready)
+        self._watch("slots", "Answers computed at a time.", lambda: admission.slots)
+        self._watch("slots_free", "Slots without an answer.", lambda: admission.free_slots)
+        self._watch("answers_running", "In a slot.", lambda: admission.running - admission.waiting)
+        self._watch("answers_waiting", "Without a slot.", lambda: admission.waiting)
+        self._watch("max_queue", "Answers that may wait.", lambda: admission.max_queue)
 
     def responded(self, status: int) -> None:
         """Count a response."""
@@ -66,3 +70,8 @@ class Metrics:
     def exposition(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _watch(self, name: str, what: str, figure: Callable[[], float]) -> None:
+        """A gauge that is read when somebody asks."""
+        gauge = Gauge(f"mistral_small_edge_{name}", what, registry=self._registry)
+        gauge.set_function(figure)

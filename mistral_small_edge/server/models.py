@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from mistral_small_edge.chat.messages import ChatRequest, TextRequest
 from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.server.errors import retry_header
 from mistral_small_edge.server.fields import Wire, refuse_unknown
 from mistral_small_edge.server.service import Service, service_of
 from mistral_small_edge.server.wire_messages import WireMessage, WireTool
@@ -60,19 +61,28 @@ def get_model(name: str, service: _Service) -> dict[str, object]:
 
 @router.get("/health")
 def health(service: _Service) -> JSONResponse:
-    """`ready` with 200, and how the model computes; `loading` or `failed` with 503."""
-    body: dict[str, object] = {"status": service.status}
-    if service.failure is not None:
-        body["error"] = str(service.failure)
-    elif service.status == "ready":
-        llm = service.model()
-        body |= {
+    """`ready` with 200, and what a load balancer wants to know; 503 and why not with all else.
+
+    `loading` and `interrupted` pass by themselves, `failed` does not.
+    """
+    status, trouble = service.status
+    if trouble is not None:
+        refusal = {"status": status, "error": str(trouble)}
+        return JSONResponse(refusal, 503, headers=retry_header(trouble))
+    llm, admission = service.model(), service.admission
+    return JSONResponse(
+        {
+            "status": status,
+            "slots": admission.slots,
+            "free_slots": admission.free_slots,
+            "waiting": admission.waiting,
+            "max_queue": admission.max_queue,
             "flash_attention": llm.flash_attention,
             "kv_type": llm.kv_type,
             "threads": llm.threads,
             "context_length": llm.context_length,
         }
-    return JSONResponse(body, 200 if service.status == "ready" else 503)
+    )
 
 
 @router.get("/metrics")

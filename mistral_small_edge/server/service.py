@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.config import ServerConfig
     from mistral_small_edge.llm import LLM
 
-Status = Literal["loading", "ready", "failed"]
+Status = Literal["loading", "ready", "interrupted", "failed"]
 
 
 class Service:
@@ -30,20 +30,19 @@ class Service:
         self.config = config
         self.started = int(time.time())
         self.admission = Admission(slots, config.max_queue)
-        self.metrics = Metrics(self.admission)
+        self.metrics = Metrics(self.admission, lambda: self.status[0] == "ready")
         self.pictures = Pictures(follow=config.image_urls)
 
     @property
-    def status(self) -> Status:
-        """Whether the model is there."""
-        if not self._loading.done():
-            return "loading"
-        return "ready" if self.failure is None else "failed"
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why there is no model, if loading has failed."""
-        return self._loading.exception() if self._loading.done() else None
+    def status(self) -> tuple[Status, EdgeError | None]:
+        """How the model is, and why nothing can be computed right now unless it is ready."""
+        try:
+            trouble = self.model().interruption
+        except EngineLoading as error:
+            return "loading", error
+        except EdgeError as error:
+            return "failed", error
+        return ("ready" if trouble is None else "interrupted"), trouble
 
     def model(self) -> LLM:
         """The model.
@@ -54,7 +53,7 @@ class Service:
         """
         if not self._loading.done():
             raise EngineLoading
-        failure = self.failure
+        failure = self._loading.exception()
         if isinstance(failure, EdgeError):
             raise failure
         if failure is not None:

@@ -9,13 +9,18 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.deltas import Delta
     from mistral_small_edge.chat.messages import ChatRequest
+    from mistral_small_edge.errors import EdgeError
     from mistral_small_edge.llm import LLM, Stream
 
 
 class HeldLLM:
-    """Stands for `llm`; its streams give nothing before `release`, unless they are closed."""
+    """Stands for `llm`; its streams give nothing before `release`, unless they are closed.
+
+    `interruption` is what a test makes it.
+    """
 
     def __init__(self, llm: LLM) -> None:
+        self.interruption: EdgeError | None = None
         self._llm = llm
         self._streams: list[HeldStream] = []
         self._released = False

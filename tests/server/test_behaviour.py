@@ -16,7 +16,7 @@ import pytest
 from openai import OpenAI
 
 from mistral_small_edge.config import ServerConfig
-from mistral_small_edge.errors import ModelLoadFailed
+from mistral_small_edge.errors import ModelLoadFailed, WorkerLost
 from tests.server.held_llm import HeldLLM
 from tests.server.live import PATIENCE, serving
 
@@ -109,13 +109,18 @@ def test_health_says_loading_ready_or_failed(llm: LLM, tmp_path: Path) -> None:
     loading: Future[LLM] = Future()
     with serving(loading) as url:
         health = httpx2.get(f"{url}/health")
-        assert (health.status_code, health.json()) == (503, {"status": "loading"})
+        assert (health.status_code, health.json()["status"]) == (503, "loading")
+        assert int(health.headers["Retry-After"]) > 0
         early = post(url)
         assert (early.status_code, early.json()["error"]["code"]) == (503, "model_loading")
         assert int(early.headers["Retry-After"]) > 0
         loading.set_result(llm)
         assert httpx2.get(f"{url}/health").json() == {
             "status": "ready",
+            "slots": 2,
+            "free_slots": 2,
+            "waiting": 0,
+            "max_queue": 32,
             "flash_attention": llm.flash_attention,
             "kv_type": "f16",
             "threads": llm.threads,
@@ -126,8 +131,9 @@ def test_health_says_loading_ready_or_failed(llm: LLM, tmp_path: Path) -> None:
     failed.set_exception(ModelLoadFailed(tmp_path / "x.gguf", "it is not GGUF"))
     with serving(failed) as url:
         health = httpx2.get(f"{url}/health")
-        assert health.status_code == 503
+        assert (health.status_code, health.json()["status"]) == (503, "failed")
         assert "not GGUF" in health.json()["error"]
+        assert "Retry-After" not in health.headers  # it will not go better
         assert post(url).json()["error"]["code"] == "model_failed"
 
 
@@ -278,7 +284,7 @@ def test_more_than_may_wait_are_sent_away_with_a_time_to_come_back(llm: LLM) -> 
             lines = answer.iter_lines()  # held: the connection ends with it
             next(lines)
             refused = post(url)
-            assert refused.status_code == 429
+            assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "engine_overloaded"
             assert int(refused.headers["Retry-After"]) > 0
         wait_until_idle(url)
@@ -310,7 +316,6 @@ def test_a_stream_shows_that_it_is_alive(llm: LLM) -> None:
         httpx2.stream("POST", url + CHAT, json=HELLO | {"stream": True}) as answer,
     ):
         lines = (line for line in answer.iter_lines() if line)
-        assert '"role": "assistant"' in next(lines)
         assert [next(lines) for _ in range(3)] == [": reading"] * 3
         held.release()
         said = [line for line in lines if line != ": reading"]
@@ -354,7 +359,7 @@ def test_sixty_four_clients_that_come_and_go(url: str) -> None:
     process, after = psutil.Process(), []
     for _ in range(4):
         statuses = asyncio.run(all_of_them())
-        assert set(statuses) <= {200, 429}
+        assert set(statuses) <= {200, 503}
         assert statuses.count(200) >= 34
         wait_until_idle(url)
         after.append(process.memory_info().rss)

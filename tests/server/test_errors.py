@@ -33,7 +33,7 @@ def test_the_callers_faults_are_400_or_404_and_ours_500_and_up() -> None:
     for leaf in leaves(errors.RequestError):
         assert face_of(leaf.__new__(leaf)).status == 400
     for leaf in leaves(errors.EngineError):
-        assert face_of(leaf.__new__(leaf)).status in (429, 500, 503, 504)
+        assert face_of(leaf.__new__(leaf)).status in (500, 503, 504)
 
 
 def test_facts_go_along() -> None:
