@@ -34,6 +34,7 @@ class Ways:
     remembers: bool = True
     seen: set[str] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[str | None] = field(default_factory=list)
 
 
 class FakeChatServer(ThreadingHTTPServer):
@@ -67,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         ways = self.server.ways
         ways.asked.append(body)
+        ways.sessions.append(self.headers["X-Session-Id"])
         if ways.status != 200:
             self._send(ways.status, b'{"error": {"message": "not today"}}')
             return

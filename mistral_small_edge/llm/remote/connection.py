@@ -72,8 +72,11 @@ class Connection:
         except ValueError:
             raise ServerUnreachable(self.url, "no server of this program answers there") from None
 
-    def post(self, path: str, body: dict[str, object]) -> Events:
+    def post(self, path: str, body: dict[str, object], session: str | None = None) -> Events:
         """Send a body, and have the answer's events.
+
+        Args:
+            session: what proxies before several servers tell conversations apart by.
 
         Raises:
             ServerError: nobody answers, or the connection broke.
@@ -84,7 +87,8 @@ class Connection:
             path,
             # Escapes also what is no Unicode: it is for the server to refuse.
             content=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json"}
+            | ({} if session is None else {"X-Session-Id": session}),
         )
         with _as_ours(self.url):
             return Events(self.url, self._sent(request))

@@ -13,6 +13,7 @@ from mistral_small_edge.llm.chat_model import ChatModel
 from mistral_small_edge.llm.remote.body import chat_body, text_body
 from mistral_small_edge.llm.remote.connection import Connection
 from mistral_small_edge.llm.remote.events import STREAMED
+from mistral_small_edge.llm.remote.session_id import session_id
 from mistral_small_edge.llm.remote.stream import RemoteStream
 from mistral_small_edge.sampling_params import SamplingParams
 
@@ -114,11 +115,13 @@ class RemoteLLM(ChatModel):
         """
         if isinstance(request, ChatRequest):
             path, body = "v1/chat/completions", chat_body(request)
+            session = session_id(request)
         else:
             path, body = "v1/completions", text_body(request, self.context_length)
+            session = None  # a text is no conversation: it goes to whoever has time
         if self._closed.is_set():
             raise EngineStopped
-        events = self._connection.post(path, {"model": self._names[0], **body, **STREAMED})
+        events = self._connection.post(path, {"model": self._names[0], **body, **STREAMED}, session)
         stream = RemoteStream(self, self.url, events)
         with self._lock:
             self._streams.add(stream)
