@@ -31,12 +31,14 @@ class Question:
         tokens: the most that the answer may have.
         endless: the answer may not end before.
         temperature: without a seed, so that only 0 gives the same again.
+        session: by what a proxy before several servers knows the conversation.
     """
 
     messages: Messages
     tokens: int
     endless: bool = True
     temperature: float = 0.0
+    session: str | None = None
 
 
 @dataclass(slots=True)
@@ -122,6 +124,8 @@ class Client:
     def _ask(self, question: Question) -> Answer:
         body = json.dumps(self._body(question)).encode()
         headers = {"Content-Type": "application/json"}
+        if question.session is not None:
+            headers["X-Session-Id"] = question.session
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)) as connection:
             connection.connect()
             answer = Answer(time.perf_counter())

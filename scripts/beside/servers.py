@@ -57,16 +57,19 @@ class Server:
 
 
 @contextmanager
-def running(contender: Contender, prompts: Path | None = None) -> Iterator[Server]:
+def running(
+    contender: Contender, prompts: Path | None = None, port: int | None = None
+) -> Iterator[Server]:
     """The server, until the block ends; then it has been told to stop, and has.
 
     Args:
         prompts: where it may keep what it has read, if it can.
+        port: any that is free, if none is named.
 
     Raises:
         CompareFailed: it died, or was never ready.
     """
-    port = _free_port()
+    port = port or free_port()
     keeping = (contender.keeps_prompts, str(prompts)) if prompts and contender.keeps_prompts else ()
     command = [*contender.command, *keeping, "--host", "127.0.0.1", "--port", str(port)]
     with tempfile.TemporaryFile() as log:
@@ -147,7 +150,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         return int(listening.getsockname()[1])
 
