@@ -84,6 +84,7 @@ def settled(model: str, config: EngineConfig, machine: Machine | None = None) ->
 
     Raises:
         ModelNotFound, InvalidRequest, ModelLoadFailed: as `survey`.
+        WorkerError: a worker that `config` names is of no use.
     """
     usual, *others = Catalog.load().choices(model)
     if not others:
@@ -92,10 +93,11 @@ def settled(model: str, config: EngineConfig, machine: Machine | None = None) ->
     here = [build for build in choice.builds if build.here]
     if not here:
         return model, ""  # whoever resolves it says so
-    if config.workers:  # it need not fit this machine
-        return here[0].candidate.name, ""
+    machine = machine or this_machine(cache_directory())
+    if config.workers:
+        machine = with_workers(machine, config.workers)
     taken = Choice(tuple(here), choice.sight).recommend(
-        machine or this_machine(cache_directory()),
+        machine,
         Wish(
             context_length=config.context_length,
             kv_type=config.kv_type,

@@ -25,8 +25,7 @@ from mistral_small_edge.memory import (
     plan,
 )
 from mistral_small_edge.store.catalog import resolve_projector
-from mistral_small_edge.workers import parse_workers, probe_all
-from mistral_small_edge.workers.placement import Placement, check_placement, place
+from mistral_small_edge.workers import check_placement, parse_workers, place, probe_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,16 +213,14 @@ def share_out(
         InvalidRequest: an address is none, or there are more workers than layers.
     """
     lent = probe_all(parse_workers(config.workers))
-    blocks = header.block_count
     if shares is None:
         placed = place(header, memory, host.available_memory, lent, force=config.force)
         layers = zip(config.workers, placed.there, strict=True)
         shares = tuple(WorkerShare(*share) for share in layers)
     elif not config.force:
-        there = tuple(share.layers for share in shares)
-        earlier = Placement(blocks - sum(there), there, 0, ())
-        check_placement(earlier, header, memory, host.available_memory, lent)
-    return shares, memory.kept(header, blocks - sum(share.layers for share in shares))
+        there = [share.layers for share in shares]
+        check_placement(there, header, memory, host.available_memory, lent)
+    return shares, memory.kept(header, header.block_count - sum(share.layers for share in shares))
 
 
 def _plan(

@@ -93,7 +93,7 @@ def place(
 
 
 def check_placement(
-    placement: Placement,
+    there: Sequence[int],
     header: ModelHeader,
     memory: MemoryPlan,
     here_free: int,
@@ -101,13 +101,16 @@ def check_placement(
 ) -> None:
     """Refuse a placement that was made earlier, where a machine now has less room than it needs.
 
+    Args:
+        there: layers of each worker; the first ones of the model are here.
+
     Raises:
         NotEnoughMemory: this machine has.
         WorkerTooSmall: a worker has.
     """
-    needed = _placement(header, memory, (placement.here, *placement.there))
+    needed = _placement(header, memory, (header.block_count - sum(there), *there))
     if needed.bytes_here > here_free:
-        parts = memory.kept(header, placement.here).parts
+        parts = memory.kept(header, needed.here).parts
         raise NotEnoughMemory(needed.bytes_here, here_free, parts)
     for one, layers, size in zip(lent, needed.there, needed.bytes_there, strict=True):
         if size > one.free:

@@ -91,7 +91,7 @@ def test_it_is_the_most_even_of_all_ways_and_fails_only_where_there_is_none(
     assert [found.bytes_here, *found.bytes_there] == taken(layers, counts)
     best = min(unevenness(layers, way, free) for way in ways)
     assert unevenness(layers, counts, free) <= best * (1 + 1e-9)
-    check_placement(found, header, memory, here, lent(*there))
+    check_placement(found.there, header, memory, here, lent(*there))
     assert place(header, memory, here, lent(*there)) == found
 
 
@@ -149,7 +149,7 @@ def test_what_stays_here_in_any_case_must_have_room() -> None:
 
 def test_layers_that_stay_where_they_were_are_checked() -> None:
     header, memory = small((10,) * 12)
-    earlier = place(header, memory, 325, lent(225, 225))
+    earlier = place(header, memory, 325, lent(225, 225)).there
     check_placement(earlier, header, memory, 205, lent(105, 105))
     with pytest.raises(NotEnoughMemory, match=r"and 204 bytes is free"):
         check_placement(earlier, header, memory, 204, lent(105, 105))
