@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,12 @@ class Host:
     cpu_quota: float | None
     performance_cores: int
     processor: str = ""
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at its fullest."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def probe_host(root: Path = Path("/"), affinity: frozenset[int] | None = None) -> Host:

@@ -8,8 +8,6 @@ anything about the program. The ratio is fair if nothing is guessed ahead: the b
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -46,7 +44,9 @@ def measure(
     done = on_round or (lambda _: None)
     llm.answer(workload.request(llm, 0))
     llm.time_masks(FORM, FILLED)  # compiles what is compiled once
-    peak = peak_memory()  # no round takes more than the first, and the probe is none of the model's
+    peak = (
+        llm.peak_memory()
+    )  # no round takes more than the first, and the probe is none of the model's
     probe = ReadingProbe(llm.threads, probe_bytes)
     done(0)
     rounds = []
@@ -62,13 +62,8 @@ def measure(
         rounds=tuple(rounds),
         mask_seconds=masks,
         peak_memory=peak,
+        alone=not llm.workers,
     )
-
-
-def peak_memory() -> int:
-    """Bytes this process has held at its fullest."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _round(llm: LLM, request: ChatRequest, tokens: int, probe: ReadingProbe) -> Round:

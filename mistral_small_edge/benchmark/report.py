@@ -67,7 +67,8 @@ class BenchmarkReport:
     Attributes:
         model, threads: what computed, and on how many threads.
         mask_seconds: what a JSON schema costs, by token.
-        peak_memory: bytes, of the whole process, before it made room to measure bandwidth.
+        peak_memory: bytes that the program held, before it made room to measure bandwidth.
+        alone: whether all was computed on this machine; else its memory is not the only bound.
     """
 
     model: str
@@ -75,6 +76,7 @@ class BenchmarkReport:
     rounds: tuple[Round, ...]
     mask_seconds: tuple[float, ...]
     peak_memory: int
+    alone: bool = True
 
     @property
     def prompt_rate(self) -> float:
@@ -118,6 +120,8 @@ class BenchmarkReport:
         return median(one.share_of_bare for one in self.rounds)
 
     @property
-    def share_of_bound(self) -> float:
-        """What decode reaches of the speed that memory allows, pair by pair."""
+    def share_of_bound(self) -> float | None:
+        """What decode reaches of the speed that memory allows, pair by pair; None if that is not known."""
+        if not self.alone:
+            return None
         return median(one.share_of_bound for one in self.rounds)

@@ -76,7 +76,6 @@ class Figures:
 
 def _show_report(report: BenchmarkReport) -> None:
     first = report.rounds[0]
-    read, speed = readable_size(round(report.step_bytes)), readable_size(round(report.bandwidth))
     gaps = " / ".join(f"{1e3 * gap:.1f}" for gap in report.gaps.values())
     names = " / ".join(f"p{percent}" for percent in report.gaps)
     rows = [
@@ -84,12 +83,19 @@ def _show_report(report: BenchmarkReport) -> None:
         ("first token after", f"{report.time_to_first_token:.2f} s"),
         ("writing", f"{report.decode_rate:.1f} tok/s"),
         ("  of a bare loop", f"{report.share_of_bare:.3f}"),
-        ("  of memory's bound", f"{report.share_of_bound:.3f} ({read} a token, {speed}/s)"),
+        ("  of memory's bound", _bound(report)),
         ("between tokens", f"{gaps} ms ({names})" if gaps else "no text came"),
         ("a schema's mask", f"{report.mask_time * 1e6:.0f} µs a token"),
         ("peak memory", f"{report.peak_memory / 10**6:.0f} MB"),
     ]
     console.write_table((report.model, f"median of {len(report.rounds)}"), rows)
+
+
+def _bound(report: BenchmarkReport) -> str:
+    read, speed = readable_size(round(report.step_bytes)), readable_size(round(report.bandwidth))
+    if report.share_of_bound is None:
+        return f"not known: workers have read some of the {read} a token"
+    return f"{report.share_of_bound:.3f} ({read} a token, {speed}/s)"
 
 
 def _show_sweep(sweep: ThreadSweep) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from mistral_small_edge.engine.worker import Worker
+from mistral_small_edge.host import peak_memory
 from mistral_small_edge.llama.bare_loop import BareLoop
 from mistral_small_edge.llm.constraints import Constraints
 from mistral_small_edge.llm.recorded import Recorded
@@ -66,6 +67,9 @@ class Computing(Protocol):
 
     def keep_threads(self, count: int) -> None:
         """As of `LLM.keep_threads`."""
+
+    def peak_memory(self) -> int:
+        """Bytes that the program has held at its fullest; workers not counted."""
 
     def close(self) -> None:
         """End every request, and whatever computes. Idempotent."""
@@ -128,6 +132,10 @@ class Here:
     def keep_threads(self, count: int) -> None:
         """As of Computing."""
         self._keep_threads(count)
+
+    def peak_memory(self) -> int:
+        """As of Computing."""
+        return peak_memory()
 
     def close(self) -> None:
         """End every request and the engine's thread."""

@@ -203,6 +203,10 @@ class LLM(ChatModel):
         """Remember that this file is the fastest with so many threads here, for those who leave it open."""
         self._computing.keep_threads(count)
 
+    def peak_memory(self) -> int:
+        """Bytes that the program has held at its fullest; what workers hold is not counted."""
+        return self._computing.peak_memory()
+
     def replay(self, request: ChatRequest, text: str, *, speculate: bool) -> Stream:
         """The benchmark's: answer with `text`, computing as if the model had chosen every token of it.
 

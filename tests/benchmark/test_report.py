@@ -64,6 +64,10 @@ def test_medians_are_of_pairs() -> None:
     assert found.share_of_bound == pytest.approx(2.0)
 
 
+def test_where_others_compute_this_machines_memory_is_not_the_bound() -> None:
+    assert replace(report(ROUND), alone=False).share_of_bound is None
+
+
 def test_gaps_of_all_rounds_are_taken_together() -> None:
     found = report(ROUND, replace(ROUND, gaps=(0.2, 0.4)))
     assert found.gaps == {50: 0.2, 90: 0.4, 99: 0.4}

@@ -25,6 +25,7 @@ from mistral_small_edge.errors import (
     WorkerLost,
 )
 from mistral_small_edge.gguf import read_header
+from mistral_small_edge.host import peak_memory
 from mistral_small_edge.llama.model import load_vocabulary
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.llm.apart.messages import Abort, Call, Outputs, Raised, Returned, Stop
@@ -150,6 +151,11 @@ class Apart:
     def keep_threads(self, count: int) -> None:
         """As of Computing."""
         self._call(next(self._numbers), "keep_threads", count)
+
+    def peak_memory(self) -> int:
+        """As of Computing: of both processes."""
+        there = self._call(next(self._numbers), "peak_memory")
+        return peak_memory() + cast("int", there)
 
     def close(self) -> None:
         """End every request and the process, which keeps first what it has read."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.errors import EdgeError
     from mistral_small_edge.llm.loading import Facts, Order
 
-Method = Literal["submit", "time_bare_loop", "keep_threads"]
+Method = Literal["submit", "time_bare_loop", "keep_threads", "peak_memory"]
 
 
 @dataclass(frozen=True, slots=True)
