@@ -155,7 +155,8 @@ class Answers:
 
 def main() -> None:
     """Load and answer until told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this ends it
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever started this ends it
+        signal.signal(number, signal.SIG_IGN)
     line = Line(Connection(int(sys.argv[1])))
     begin = line.next()
     assert isinstance(begin, Begin)  # noqa: S101 - nothing else comes first

@@ -235,6 +235,14 @@ def test_the_end_of_its_process_is_survived(llm: LLM) -> None:
     assert llm.chat("Hello", sampling=SHORT).usage.completion_tokens == 12
 
 
+def test_who_is_told_to_stop_decides_when_its_process_does(llm: LLM) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # to all of a terminal's or a service's processes
+        engine_process().send_signal(number)
+    assert llm.chat("Hello", sampling=SHORT).usage.completion_tokens == 12
+    assert llm.interruption is None
+    assert llm.peak_memory() > 10**8
+
+
 def test_closing_ends_the_process_and_every_answer(
     tiny: Path, lenders: tuple[Lender, Lender]
 ) -> None:
