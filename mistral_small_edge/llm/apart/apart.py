@@ -242,9 +242,10 @@ class Apart:
             try:
                 self._process = EngineProcess()
                 _load(self._process, self._order, self._check, self._check)
-            except EdgeError as error:
-                self._interruption = error
-                logger.warning("it was not loaded again: %s", error)
+            except (EdgeError, OSError) as error:
+                own = error if isinstance(error, EdgeError) else EngineStopped(str(error))
+                self._interruption = own
+                logger.warning("it was not loaded again: %s", own)
             else:
                 self._interruption = None
                 logger.warning("the model is there again")
