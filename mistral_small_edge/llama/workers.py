@@ -18,7 +18,7 @@ import psutil
 from llama_cpp import llama_cpp as lib
 from llama_cpp._ggml import libggml
 
-from mistral_small_edge.llama.keep_alive import end_if_silent, keep_alive
+from mistral_small_edge.llama.keep_alive import end_if_silent, greet_briefly, keep_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,12 +85,13 @@ class Connections:
         made = [one for one in self._made if one.is_open]
         for connection in psutil.Process().net_connections("tcp4"):
             name = self._names.get(connection.raddr[:2])  # () while it listens
-            # One that is still being made has heard nothing yet, and would count as silent.
-            if name is None or connection.status != psutil.CONN_ESTABLISHED:
+            if name is None:
                 continue
             with suppress(OSError):  # closed meanwhile: ggml makes several until it keeps one
                 one = _Connection(name, connection.fd, _identity(connection.fd))
-                if one not in made:
+                if connection.status == psutil.CONN_SYN_SENT:
+                    greet_briefly(one.fd)
+                elif one not in made:
                     keep_alive(one.fd)
                     made.append(one)
         self._made = tuple(made)
