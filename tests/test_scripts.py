@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("scripts/setup", "scripts/try", "scripts/test", "scripts/check", ".ci/run"),
-    *("scripts/train_toy", "scripts/synthesize", "scripts/compare"),
+    *("scripts/train_toy", "scripts/synthesize", "scripts/compare", "scripts/split_cost"),
 )
 
 
