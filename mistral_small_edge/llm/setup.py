@@ -157,10 +157,12 @@ def open_memory(
 
 def _affords(header: ModelHeader, options: ModelOptions) -> Callable[[int], bool]:
     row = kv_bytes_per_token(header, options.kv_type)
+    # Without flash attention V is stored by columns, and each of a layer's thousand is asked for by itself.
+    far = options.workers and not options.flash_attention
 
     def affords(rows: int) -> bool:
         """A copy is nothing that anybody asked for: it must not be what memory runs out with."""
-        return rows * row <= available_memory() // _COPY_SHARE
+        return not far and rows * row <= available_memory() // _COPY_SHARE
 
     return affords
 
