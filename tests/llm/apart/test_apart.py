@@ -236,7 +236,10 @@ def test_the_end_of_its_process_is_survived(llm: LLM) -> None:
 
 
 def test_who_is_told_to_stop_decides_when_its_process_does(llm: LLM) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # to all of a terminal's or a service's processes
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # to all of a terminal's or a service's processes
         engine_process().send_signal(number)
     assert llm.chat("Hello", sampling=SHORT).usage.completion_tokens == 12
     assert llm.interruption is None
