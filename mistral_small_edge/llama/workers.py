@@ -77,7 +77,10 @@ class Connections:
     """This process's connections to some workers, by their addresses as `host:port`."""
 
     def __init__(self, workers: Sequence[str]) -> None:
-        self._names = {_endpoint(worker): worker for worker in workers}
+        self._names: dict[tuple[str, int], str] = {}
+        for worker in workers:
+            with suppress(OSError, UnicodeError):  # nobody can connect to that one
+                self._names[_endpoint(worker)] = worker
         self._made: tuple[_Connection, ...] = ()
 
     def guard(self) -> None:

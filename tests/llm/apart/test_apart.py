@@ -183,6 +183,8 @@ def test_workers_that_are_of_no_use_are_named(tiny: Path, lenders: tuple[Lender,
         other.kill()
         with pytest.raises(WorkerUnreachable, match=bad):
             LLM.load(tiny, config)
+    with pytest.raises(WorkerUnreachable, match=r"a\.\.b"):
+        LLM.load(tiny, replace(ALONE, workers=(good, "a..b")))
     with Lender(memory=1_000_000) as small, pytest.raises(WorkerTooSmall) as caught:
         LLM.load(tiny, replace(ALONE, workers=(good, str(small.address))))
     assert caught.value.worker == str(small.address)
