@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mistral_small_edge.batch.requests import CHAT
 from mistral_small_edge.batch.results import answered, failed
-from mistral_small_edge.errors import EdgeError, EngineStopped, InvalidRequest
+from mistral_small_edge.errors import (
+    EdgeError,
+    EngineLoading,
+    EngineStopped,
+    InvalidRequest,
+    WorkerError,
+)
 from mistral_small_edge.llm.mapping import UNDER_WAY
 from mistral_small_edge.llm.together import Together
 from mistral_small_edge.server import asked
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from mistral_small_edge.server.wire_sampling import WireSampling
 
 B = TypeVar("B", bound="WireSampling")
+# Of these no request is the cause: any other would have met the same.
+_NOBODYS_OWN = (EngineStopped, EngineLoading, WorkerError)
 
 
 def run(
@@ -51,8 +59,8 @@ def run(
         Results in the order in which they end, failures among them.
 
     Raises:
-        EngineStopped: nothing is computed any more; requests without a result have failed in no
-            way of their own.
+        EngineStopped, EngineLoading, WorkerError: nothing is computed any more, or for now; requests without
+            a result have failed in no way of their own.
     """
     reader = _Reader(llm, aliases, image_urls)
     with closing(reader), closing(Together[_Job]()) as together:
@@ -62,7 +70,7 @@ def run(
             try:
                 found = reader.asked(request)
                 together.begin(_Job(request, found.shape), found.begin(llm))
-            except EngineStopped:
+            except _NOBODYS_OWN:
                 raise
             except EdgeError as error:
                 yield failed(request, error)
@@ -80,7 +88,7 @@ class _Job:
 
 def _next(together: Together[_Job]) -> Result:
     job, end = together.wait()
-    if isinstance(end, EngineStopped):
+    if isinstance(end, _NOBODYS_OWN):
         raise end
     if isinstance(end, EdgeError):
         return failed(job.request, end)

@@ -14,10 +14,11 @@ from PIL import Image
 from mistral_small_edge.batch.requests import CHAT, TEXT, BatchRequest, RequestFile
 from mistral_small_edge.batch.run import run
 from mistral_small_edge.config import EngineConfig
-from mistral_small_edge.errors import EngineStopped
+from mistral_small_edge.errors import EngineStopped, WorkerLost
 from mistral_small_edge.llm import LLM
 from tests.batch.lines import line, question
 from tests.images.pictures import encoded
+from tests.server.held_llm import HeldLLM
 from tests.server.live import PATIENCE, serving
 from tests.server.test_pictures import asking, data_uri, shown
 
@@ -139,6 +140,16 @@ def test_requests_are_taken_when_they_are_wanted(toy: LLM) -> None:
         done = [next(results).custom_id for _ in range(10)]
     assert len(set(done)) == 10
     assert len(taken) <= 10 + 2 * SLOTS + 1
+
+
+def test_a_worker_that_is_lost_is_no_requests_failure(toy: LLM) -> None:
+    class Losing(HeldLLM):
+        def stream(self, request: Any) -> Any:
+            raise WorkerLost("10.0.0.2:50052", "the connection broke")
+
+    some = iter([BatchRequest("a", CHAT, question("Hello"))])
+    with pytest.raises(WorkerLost):
+        list(run(Losing(toy).as_llm(), some))
 
 
 def test_an_engine_that_stops_is_no_requests_failure() -> None:
