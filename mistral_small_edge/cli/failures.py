@@ -81,7 +81,7 @@ FACES: Mapping[type[errors.EdgeError], Face] = {
     errors.WorkerIncompatible: Face("Install the same version of this program on both machines."),
     errors.WorkerTooSmall: Face("Leave it out, or take a smaller --context."),
     errors.WorkerFailed: Face("Repeat the command with --verbose to see llama.cpp's own log."),
-    errors.WorkerLost: Face("See to that machine and repeat the command."),
+    errors.WorkerLost: Face("See to that machine, and ask again."),
     errors.EngineLoading: Face("Repeat it in {retry_after} seconds."),
     errors.EngineTimeout: Face("Ask for less, or grant more time."),
     errors.EngineOverloaded: Face("Repeat it in {retry_after} seconds."),

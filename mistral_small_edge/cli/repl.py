@@ -2,7 +2,7 @@
 
 Holds the state between lines and the rule what Ctrl-C and a refused request do to it. How lines
 are typed and how answers are drawn is known elsewhere; an EngineError or ModelError is not handled
-here, because there is nothing to go on with. A server is another matter: it may come back.
+here, because there is nothing to go on with. A server or a worker is another matter: it may come back.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from mistral_small_edge.cli.saving import greeting
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
     EdgeError,
+    EngineLoading,
     EngineOverloaded,
     InvalidRequest,
     NoProjector,
     RequestError,
     ServerError,
     SessionError,
+    WorkerError,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from mistral_small_edge.cli.repl_sessions import Wish
     from mistral_small_edge.cli.saving import Saving
     from mistral_small_edge.llm import ChatModel
+
+# What is refused now may be answered later: who computes may come back, or have room.
+_PASSING = (ServerError, WorkerError, EngineOverloaded, EngineLoading)
 
 
 class Repl:
@@ -86,7 +91,7 @@ class Repl:
                     return
             except (RequestError, SessionError) as error:
                 console.failure(answer.printable(str(error)), self._hint(error))
-            except (ServerError, EngineOverloaded) as error:  # it may come back, or have room
+            except _PASSING as error:
                 if not self._interactive:
                     raise
                 console.failure(answer.printable(str(error)), self._hint(error))

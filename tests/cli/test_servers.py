@@ -20,6 +20,7 @@ from mistral_small_edge.errors import (
     ServerFailed,
     ServerLocked,
     ServerUnreachable,
+    WorkerLost,
 )
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.running import RunningServer, announced, running_servers
@@ -69,12 +70,13 @@ def running(url: str, model: Path) -> Iterator[str]:
 
 
 class Flaky(ScriptedLLM):
-    """Behind a server that is gone for the first two questions."""
+    """Behind a server, or shared with a worker, that is gone for the first three questions."""
 
     def __init__(self) -> None:
         super().__init__()
         self._failures: list[EdgeError] = [
             EngineOverloaded(1, 2),
+            WorkerLost("10.0.0.2:50052", "no answer within 3 seconds"),
             ServerFailed("http://127.0.0.1:9", "the connection broke"),
         ]
 
@@ -87,10 +89,11 @@ class Flaky(ScriptedLLM):
 def test_a_person_may_ask_again_when_the_server_is_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    state = talk(Flaky(), "Hi", "/retry", "/retry")
+    state = talk(Flaky(), "Hi", "/retry", "/retry", "/retry")
     assert [said.answer for said in state.conversation.exchanges] == ["you said 'Hi'"]
     words = capsys.readouterr().err
     assert "the connection broke" in words
+    assert "worker 10.0.0.2:50052: no answer within 3 seconds" in words
     assert "Repeat it in 2 seconds" in words
 
 
