@@ -185,7 +185,7 @@ class Worker:
         self._engine.check(prompt, params)
         with self._lock:
             if self._stopped is not None:
-                raise self._stopped
+                raise self._stopped.with_traceback(None)  # or it grows with each request
             request = next(self._numbers)
             stream = self._streams[request] = OutputStream(self, request)
         self._inbox.put(_Add(request, prompt, params, constraint, speculate))

@@ -55,7 +55,7 @@ class Service:
             raise EngineLoading
         failure = self._loading.exception()
         if isinstance(failure, EdgeError):
-            raise failure
+            raise failure.with_traceback(None)  # or it grows with each request
         if failure is not None:
             raise EngineStopped(str(failure))
         return self._loading.result()

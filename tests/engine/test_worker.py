@@ -255,3 +255,13 @@ def test_closing_a_stream_ends_the_reading_of_it_elsewhere() -> None:
     held.set()
     worker.close()
     assert all(isinstance(output, PromptProgress) for output in outputs)
+
+
+def test_what_is_said_of_an_end_does_not_grow_with_who_asks(worker: Worker) -> None:
+    worker.close()
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(EngineStopped) as caught:
+            worker.submit(Prompt((1,)), SamplingParams())
+        lengths.append(len(caught.traceback))
+    assert len(set(lengths)) == 1

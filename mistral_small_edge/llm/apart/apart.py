@@ -169,7 +169,7 @@ class Apart:
         result: Future[object] = Future()
         with self._lock:
             if self._interruption is not None:
-                raise self._interruption
+                raise self._interruption.with_traceback(None)  # or it grows with each request
             self._calls[number] = result
         self._process.tell(Call(number, method, arguments))
         return result.result()
