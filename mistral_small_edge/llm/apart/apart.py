@@ -249,6 +249,8 @@ class Apart:
             else:
                 self._interruption = None
                 logger.warning("the model is there again")
+                if self._closing.is_set():  # what was told to stop was the one before
+                    self._process.tell(Stop())
                 return True
         return False
 
