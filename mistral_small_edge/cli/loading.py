@@ -75,8 +75,10 @@ def _choices(llm: LLM) -> str:
 
 def elsewhere(llm: LLM) -> str:
     """Which layers are computed where, to go on behind other choices; nothing if all are here."""
-    shares = (f"{share.layers} layers on {share.address}" for share in llm.workers)
-    return "".join(f"; {share}" for share in shares)
+    return "".join(
+        f"; {share.layers} layer{'s' * (share.layers > 1)} on {share.address}"
+        for share in llm.workers
+    )
 
 
 def _bar(model: str, verbose: bool) -> AbstractContextManager[console.Bar]:

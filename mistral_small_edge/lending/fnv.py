@@ -1,4 +1,4 @@
-"""The hash that ggml's RPC calls tensors by: FNV-1a, 64 bits, ten times as fast as a loop over bytes.
+"""The hash that ggml's RPC calls tensors by: FNV-1a, 64 bits, without a loop over bytes.
 
 A step is `h = (h ^ byte) * PRIME`, and each needs the one before; there seems to be nothing to vectorize.
 But the exclusive or touches the lowest eight bits alone, and those depend on nothing above them:

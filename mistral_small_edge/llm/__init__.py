@@ -1,4 +1,4 @@
-"""Where what is said meets what is computed: a model that answers, in this process or behind a server.
+"""Where what is said meets what is computed: a model that answers, here or behind a server.
 
 The only rooms that know both `chat` and `engine`. `ChatModel.stream` is the one way to an answer. Names
 are imported when first used: who speaks with a server loads no llama.cpp.
