@@ -279,7 +279,9 @@ class Scheduler:
         for sequence in self._decoding:
             sequence.draft = self._draft(sequence)
         groups = [[sequence] for sequence in self._decoding if sequence.draft]
+        # In the slots' order: only neighbours in it are computed in one pass.
         plain = [sequence for sequence in self._decoding if not sequence.draft]
+        plain.sort(key=lambda sequence: sequence.slot)
         width = self._rows.max_repeatable_rows
         if len(plain) <= width:
             return [*groups, plain] if plain else groups

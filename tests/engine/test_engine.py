@@ -181,6 +181,8 @@ class Desk:
 
 
 def check_batch(batch: Batch, asked_repeatable: bool) -> None:
+    slots = [chunk.slot for chunk in batch]
+    assert slots == sorted(slots), "llama.cpp computes only neighbours in one pass"
     sizes = [len(chunk.tokens) - chunk.drafted for chunk in batch]
     if max(sizes) > 1:
         assert len(sizes) == 1, "a prompt's chunk shares its batch"
