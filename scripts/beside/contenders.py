@@ -39,7 +39,9 @@ BEST_SPECULATION = "ngram-map-k"
 
 # What is measured is what users install, who have no mistral-common. It is here for the tests, and
 # gguf imports it wherever it is, for a quarter of a second.
-_AS_INSTALLED = "import sys; sys.modules['mistral_common'] = None; import mistral_small_edge.__main__"
+_AS_INSTALLED = (
+    "import sys; sys.modules['mistral_common'] = None; import mistral_small_edge.__main__"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
