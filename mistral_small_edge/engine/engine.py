@@ -24,7 +24,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
-from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler
+from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.shelves import Shelves
 from mistral_small_edge.errors import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         TokenScore,
     )
     from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
@@ -68,6 +69,7 @@ class Engine:
         memory: where they outlive their slots.
         costs: what wider batches take, so that guesses pay; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
+        gathering: has answers lie side by side in memory.
         clock: seconds, monotonic.
     """
 
@@ -81,6 +83,7 @@ class Engine:
         memory: PrefixMemory | None = None,
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
+        gathering: Gathering | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -96,6 +99,7 @@ class Engine:
             keeps_rows=runner.keeps_rows,
             costs=costs,
             draft_model=draft_model,
+            gathering=gathering,
         )
         self._sequences: dict[int, Sequence] = {}
         self._looking: tuple[Image, Looking] | None = None
@@ -165,6 +169,8 @@ class Engine:
                 self._compute(batch, sequences)
             case Copy() as copy:
                 self._copy(copy)
+            case Swap() as swap:
+                self._swap(swap)
             case Look(sequence, picture):
                 self._look(sequence, picture.image)
         return self._outputs
@@ -206,6 +212,32 @@ class Engine:
         self.scheduler.copied(copy)
         self._report_progress(sequence)
         self._stop_if_unwanted()
+
+    def _swap(self, swap: Swap) -> None:
+        """Have a sequence and what a free slot holds change places; if that fails, it stays."""
+        begun, slot = swap.sequence.slot, swap.slot
+        try:
+            moved = self._runner.save(begun)
+            other = self._runner.save(slot) if swap.rows else None
+        except (DecodeFailed, MemoryError):
+            self.scheduler.leave_in_place()
+            return
+        if not self._put(slot, moved, swap.sequence.num_computed):
+            self.scheduler.leave_in_place()
+            return
+        self.scheduler.swapped(swap)
+        self._put(begun, other, swap.rows)
+
+    def _put(self, slot: int, state: memoryview | None, rows: int) -> bool:
+        """Have a slot hold what was saved, or nothing; whether it does, or else is empty."""
+        try:
+            if state is not None:
+                self._runner.restore(slot, state, rows)
+                return True
+        except DecodeFailed:
+            self.cache.advance(slot, 0, 0)
+        self._runner.truncate(slot, 0)
+        return state is None
 
     def _restore(self, sequence: Sequence) -> None:
         """Put back what was read of the prompt, in this process or one before, if no slot has it."""

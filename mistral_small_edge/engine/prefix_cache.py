@@ -107,7 +107,7 @@ class PrefixCache:
         return (rows, num_exact) if len(rows) - kept >= least else None
 
     def advance(self, slot: int, length: int, num_exact: int) -> None:
-        """A busy slot's rows up to `length` hold its prompt, and what has grown behind it."""
+        """A slot's rows up to `length` hold its prompt, and what has grown behind it; no others do."""
         held = self._slots[slot]
         held.length, held.num_exact = length, min(num_exact, length)
 
@@ -127,6 +127,14 @@ class PrefixCache:
             if (best is None or usable > best.num_cached) and self._pays(usable, taken.length):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best
+
+    def free(self) -> dict[int, int]:
+        """Each slot that nobody uses, with the number of rows that it holds."""
+        return {index: slot.length for index, slot in enumerate(self._slots) if not slot.busy}
+
+    def swap(self, slot: int, other: int) -> None:
+        """What the two held, each now has of the other, and its holder."""
+        self._slots[slot], self._slots[other] = self._slots[other], self._slots[slot]
 
     def held(self) -> Iterator[tuple[int, list[int], int]]:
         """Each slot with what its rows hold, and how many of them came from prefill alone."""

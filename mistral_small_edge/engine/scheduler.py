@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.engine.backend import DraftModel, Vectors
     from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
 
@@ -52,6 +53,15 @@ class Look:
     picture: Picture
 
 
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A sequence that is to change places with what a free slot holds, `rows` rows."""
+
+    sequence: Sequence
+    slot: int
+    rows: int
+
+
 class Scheduler:
     """Waiting and running sequences, and the order in which they are served.
 
@@ -61,6 +71,7 @@ class Scheduler:
             is reused or guessed.
         costs: what wider batches take; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
+        gathering: has answers lie side by side; None leaves them where they began.
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class Scheduler:
         keeps_rows: bool = True,
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
         self._cache = cache
         self._draft_model = draft_model
@@ -80,6 +92,9 @@ class Scheduler:
         self._rows = rows
         self._lane = lane
         self._keeps_rows = keeps_rows
+        # A smaller model has what it has read in the slot where it began.
+        self._gathering = gathering if keeps_rows and draft_model is None else None
+        self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()
@@ -110,10 +125,12 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def schedule(self) -> Compute | Copy | Look | None:
+    def schedule(self) -> Compute | Copy | Look | Swap | None:
         """What to do next; None if there is nothing."""
         while self._round or self._decoding or self._prefilling:
             if not self._round:
+                if swap := self._to_gather():
+                    return swap
                 self._round.extend(self._decode_groups())
                 self._round.extend([sequence] for sequence in self._next_prompts())
             # Some may have ended since the round began.
@@ -123,11 +140,7 @@ class Scheduler:
                 if sequence.status is not SequenceStatus.ENDED
             ]
             if group:
-                return (
-                    self._to_copy(group[0])
-                    or _to_look_at(group[0])
-                    or Compute(tuple(self._chunk_of(sequence) for sequence in group), tuple(group))
-                )
+                return self._to_copy(group[0]) or _to_look_at(group[0]) or self._to_compute(group)
         return None
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
@@ -151,12 +164,22 @@ class Scheduler:
 
     def copied(self, copy: Copy) -> None:
         """Note that the rows are there; none of them was computed for this sequence."""
+        self._settled = False
         sequence, rows = copy.sequence, copy.found.num_cached
         if sequence.prompt.stretch(rows) != sequence.stretch:
             sequence.vectors = None  # of a picture that is read now
         sequence.num_cached += rows - sequence.num_computed
         sequence.num_computed, sequence.num_exact = rows, copy.found.num_exact
         self._cache.advance(sequence.slot, rows, sequence.num_exact)
+
+    def swapped(self, swap: Swap) -> None:
+        """Note that the sequence is in that slot, and what this held in the sequence's."""
+        self._cache.swap(swap.sequence.slot, swap.slot)
+        swap.sequence.slot = swap.slot
+
+    def leave_in_place(self) -> None:
+        """Ask for no swap again."""
+        self._gathering = None
 
     def _read(self, sequence: Sequence, chunk: Chunk) -> None:
         of_class = len(chunk.tokens) + chunk.padding >= self._rows.min_prefill_rows
@@ -227,6 +250,18 @@ class Scheduler:
         )
         return None if found is None else Copy(sequence, found)
 
+    def _to_compute(self, group: list[Sequence]) -> Compute:
+        self._settled = True  # by llama.cpp, before it computes
+        return Compute(tuple(self._chunk_of(sequence) for sequence in group), tuple(group))
+
+    def _to_gather(self) -> Swap | None:
+        """A step towards answers that lie side by side."""
+        if self._gathering is None or not self._settled:
+            return None
+        free = self._cache.free()
+        move = self._gathering.move(self._groups(self._decoding), free)
+        return None if move is None else Swap(*move, free[move[1]])
+
     def most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted; fewer where a lane ends.
 
@@ -275,19 +310,26 @@ class Scheduler:
         return missing if missing > 0 and fits else 0
 
     def _decode_groups(self) -> list[list[Sequence]]:
-        """One batch for all if their number does not matter; else the repeatable ones apart."""
+        """Guesses are checked alone; the others are computed in as few batches as may be."""
         for sequence in self._decoding:
             sequence.draft = self._draft(sequence)
         groups = [[sequence] for sequence in self._decoding if sequence.draft]
-        # In the slots' order: only neighbours in it are computed in one pass.
-        plain = [sequence for sequence in self._decoding if not sequence.draft]
-        plain.sort(key=lambda sequence: sequence.slot)
+        return groups + self._groups(
+            [sequence for sequence in self._decoding if not sequence.draft]
+        )
+
+    def _groups(self, answers: list[Sequence]) -> list[list[Sequence]]:
+        """One batch for all if their number does not matter; else the repeatable ones apart.
+
+        In the slots' order: only neighbours in it are computed in one pass.
+        """
+        ordered = sorted(answers, key=lambda sequence: sequence.slot)
         width = self._rows.max_repeatable_rows
-        if len(plain) <= width:
-            return [*groups, plain] if plain else groups
-        apart = [sequence for sequence in plain if sequence.params.repeatable]
-        others = [sequence for sequence in plain if not sequence.params.repeatable]
-        groups += [apart[at : at + width] for at in range(0, len(apart), width)]
+        if len(ordered) <= width:
+            return [ordered] if ordered else []
+        apart = [sequence for sequence in ordered if sequence.params.repeatable]
+        others = [sequence for sequence in ordered if not sequence.params.repeatable]
+        groups = [apart[at : at + width] for at in range(0, len(apart), width)]
         return [*groups, others] if others else groups
 
     def _draft(self, sequence: Sequence) -> tuple[int, ...]:

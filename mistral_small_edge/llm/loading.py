@@ -26,6 +26,7 @@ from mistral_small_edge.llm.setup import (
     choose_options,
     choose_packing,
     choose_projector,
+    new_gathering,
     new_projector,
     open_memory,
     open_store,
@@ -170,6 +171,7 @@ def load_here(
             memory=open_memory(config, header, options),
             costs=costs,
             draft_model=draft_model,
+            gathering=new_gathering(header, options, known.costs),
         )
         facts = Facts(
             name=file.name,

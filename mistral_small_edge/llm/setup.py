@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, MOST_PROMPT_MEMORY, EngineConfig
+from mistral_small_edge.engine.gathering import Gathering
 from mistral_small_edge.engine.prefix_memory import PrefixMemory
 from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
@@ -23,6 +24,7 @@ from mistral_small_edge.memory import (
     choose_flash_attention,
     kv_bytes_per_token,
     plan,
+    step_bytes,
 )
 from mistral_small_edge.store.catalog import resolve_projector
 from mistral_small_edge.workers import check_placement, parse_workers, place, probe_all
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_small_edge.chat.dialect import Dialect
+    from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.gguf import ModelHeader, ProjectorHeader
     from mistral_small_edge.llama.model import Model
     from mistral_small_edge.llama.tokenizer import LlamaTokenizer
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from mistral_small_edge.llm.drafts import DraftFile
 
 _COPY_SHARE = 4  # of the memory that is free: a quarter
+_MOVED = (
+    10  # bytes that a step reads in the time in which one is copied out of a slot and into another
+)
 
 
 def choose_options(
@@ -165,6 +171,14 @@ def _affords(header: ModelHeader, options: ModelOptions) -> Callable[[int], bool
         return not far and rows * row <= available_memory() // _COPY_SHARE
 
     return affords
+
+
+def new_gathering(header: ModelHeader, options: ModelOptions, costs: StepCosts) -> Gathering | None:
+    """What has answers lie side by side; None where what that takes is not known."""
+    if options.offloads:
+        return None
+    step = step_bytes(header, options.kv_type)
+    return Gathering(costs, step.weights / (_MOVED * step.row), _affords(header, options))
 
 
 def new_projector(

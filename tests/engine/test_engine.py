@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mistral_small_edge.engine.backend import Batch, RowClasses
 from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.gathering import Gathering
 from mistral_small_edge.engine.outputs import (
     Failed,
     Finished,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 CHUNK = 6
 ROWS = RowClasses(min_prefill_rows=3, max_repeatable_rows=2)
+
+
+# Where a step costs the same for any number of rows, and moving them nothing.
+GATHERING = Gathering(StepCosts(((1, 1.0), (32, 1.0))), 1e9, lambda _rows: True)
 
 
 def prompt_of(pieces: Sequence[int | tuple[int, int]]) -> Prompt:
@@ -85,6 +90,7 @@ def make_engine(
     chunk: int = CHUNK,
     costs: StepCosts | None = None,
     draft_model: FakeDraft | None = None,
+    gathering: Gathering | None = None,
 ) -> Engine:
     return Engine(
         runner,
@@ -92,6 +98,7 @@ def make_engine(
         prefill_chunk=chunk,
         costs=costs,
         draft_model=draft_model,
+        gathering=gathering,
         clock=lambda: 0.0,
     )
 
@@ -103,12 +110,18 @@ class Desk:
     runner: FakeRunner
     costs: StepCosts | None = None
     draft_model: FakeDraft | None = None
+    gathering: Gathering | None = None
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.engine = make_engine(self.runner, costs=self.costs, draft_model=self.draft_model)
+        self.engine = make_engine(
+            self.runner,
+            costs=self.costs,
+            draft_model=self.draft_model,
+            gathering=self.gathering,
+        )
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
         request = len(self.asked)
@@ -198,6 +211,7 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     remembers=st.booleans(),
     costs=st.sampled_from([None, StepCosts(), StepCosts(((1, 1.0), (32, 1.0)))]),
     says=st.sampled_from([next_token, copied]),
+    gathers=st.booleans(),
 )
 def test_any_schedule_gives_every_request_its_own_answer_once(
     script: list[tuple[str, Prompt | int | None, SamplingParams | None]],
@@ -205,9 +219,10 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
     remembers: bool,
     costs: StepCosts | None,
     says: Callable[[Sequence[int]], int],
+    gathers: bool,
 ) -> None:
     runner = FakeRunner(slots, row_classes=ROWS, remembers=remembers, says=says)
-    desk = Desk(runner, costs)
+    desk = Desk(runner, costs, gathering=GATHERING if gathers else None)
     for verb, what, sampling in script:
         if verb == "add":
             assert isinstance(what, Prompt)

@@ -1,0 +1,61 @@
+"""A real model's rows: what is saved of one slot goes on in another to the last bit."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_small_edge.engine.backend import Chunk
+from mistral_small_edge.llama.model import ModelOptions, load_model
+from mistral_small_edge.llama.runner import LlamaRunner
+from mistral_small_edge.store.catalog import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.model
+
+PROMPT = tuple(range(500, 540))
+OTHER = tuple(range(900, 960))
+
+
+@pytest.fixture(params=[False, True], ids=["plain attention", "flash attention"])
+def runner(request: pytest.FixtureRequest) -> Iterator[LlamaRunner]:
+    options = ModelOptions(
+        context_length=256,
+        max_sequences=3,
+        prefill_chunk=64,
+        threads=1,
+        gpu_layers=0,
+        kv_type="f16",
+        flash_attention=request.param,
+        mlock=False,
+    )
+    with closing(load_model(resolve("demo").path, options)) as model:
+        yield LlamaRunner(model, options)
+
+
+def read(runner: LlamaRunner, slot: int, start: int, tokens: tuple[int, ...]) -> bytes:
+    """The logits behind `tokens`."""
+    (row,) = runner.run((Chunk(slot, start, tokens, sample=True),))
+    return runner.logits(row).tobytes()
+
+
+def write(runner: LlamaRunner, slot: int, start: int) -> list[bytes]:
+    return [read(runner, slot, start + at, (600 + at,)) for at in range(3)]
+
+
+def test_two_slots_change_places(runner: LlamaRunner) -> None:
+    length = len(PROMPT)
+    read(runner, 0, 0, PROMPT)
+    write(runner, 0, length)
+    read(runner, 2, 0, OTHER)
+    first, second = runner.save(0), runner.save(2)
+    stayed = write(runner, 0, length + 3), write(runner, 2, len(OTHER))
+    runner.restore(2, first, length + 3)
+    runner.restore(0, second, len(OTHER))
+    assert write(runner, 2, length + 3) == stayed[0]
+    assert write(runner, 0, len(OTHER)) == stayed[1]
+    assert stayed[0] != stayed[1]
