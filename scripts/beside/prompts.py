@@ -78,6 +78,12 @@ def at_once(number: int, count: int, temperature: float) -> list[Question]:
     ]
 
 
+def going_on(question: Question, answer: str) -> Question:
+    """The conversation's next turn, with an answer of 64 tokens."""
+    said = [*question.messages, {"role": "assistant", "content": answer}, _user("And then?")]
+    return replace(question, messages=said, tokens=64)
+
+
 def behind_one_text(number: int, tokens: int, count: int) -> list[Question]:
     """Questions behind a common system prompt of about that many tokens."""
     (system, _) = _report(number, tokens)

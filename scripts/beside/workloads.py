@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ _FIRST_TOKENS = Figure("first tokens", "s", more_is_better=False)
 _SAMPLED = 0.7  # a temperature at which nobody promises that an answer comes again
 _STREAMS = 8
 _SHARING = 4
+_SCATTERED = (0, 3, 6)
 _SHORTEST = 32  # tokens of an answer that a rate is taken from
 
 
@@ -88,6 +89,19 @@ def parallel(temperature: float) -> Callable[[Server, int], Outcome]:
         return _outcome(answers, decode=sum(answer.completion_tokens for answer in answers) / wall)
 
     return run
+
+
+def scattered(server: Server, number: int) -> Outcome:
+    """Three of eight conversations go on at once; where they lie, others are between them."""
+    begun = prompts.at_once(5000 + number, _STREAMS, _SAMPLED)
+    told = server.client.ask_all([replace(one, tokens=8) for one in begun])
+    answers = server.client.ask_all(
+        [prompts.going_on(begun[one], told[one].text) for one in _SCATTERED]
+    )
+    last = max(answer.arrivals[-1] for answer in answers)
+    first = max(answer.arrivals[0] for answer in answers)  # all are being written
+    count = sum(when > first for answer in answers for when in answer.arrivals)
+    return _outcome(answers, decode=count / (last - first))
 
 
 def repeated(server: Server, number: int) -> Outcome:
@@ -176,6 +190,7 @@ WORKLOADS: tuple[Asked | Started, ...] = (
     Asked("prefill", (Figure("prefill", "tok/s", more_is_better=True),), prefill),
     Asked("parallel", (_DECODE,), parallel(0.0)),
     Asked("parallel-sampled", (_DECODE,), parallel(_SAMPLED)),
+    Asked("scattered-sampled", (_DECODE,), scattered),
     Asked("repeated", (_FIRST_TOKEN,), repeated),
     Asked("conversation", (_FIRST_TOKENS,), conversation(0.0)),
     Asked("conversation-sampled", (_FIRST_TOKENS,), conversation(_SAMPLED)),
