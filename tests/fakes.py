@@ -92,8 +92,11 @@ class FakeSampler:
     constraint: Constraint | None = None
 
     def sample(self, row: int) -> Sampled:
+        return self.sample_from(self.runner.logits[row])
+
+    def sample_from(self, logits: int) -> Sampled:
         assert not self.closed
-        token = self.runner.logits[row]
+        token = logits
         if self.constraint is not None:
             token = constrained(token, self.constraint)
             return Sampled(token, complete=self.constraint.complete)
@@ -205,6 +208,9 @@ class FakeRunner:
         likeliest = self.says(self.lanes[chunk.slot][: chunk.start + row + 1])
         best = (TokenScore(likeliest, -0.25),) if top else ()
         return Sampled(token, TokenScore(token, -1.0 * (row + chunk.start)), best)
+
+    def copy_logits(self, row: int) -> int:
+        return self.logits[row]
 
     def seen(self, image: Image) -> list[int] | None:
         return self.known.get(image.digest)

@@ -38,6 +38,10 @@ LOGITS_ROWS = 32
 Vectors = Any
 
 
+# One row of logits, (vocabulary,): likewise.
+Logits = Any
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive tokens of one slot, the first of them at row `start`.
@@ -148,6 +152,13 @@ class Sampler(Protocol):
             InvalidGrammar: the sequence's constraint cannot go on.
         """
 
+    def sample_from(self, logits: Logits) -> Sampled:
+        """Choose from logits that were copied before; the same as from the row that they were at.
+
+        Raises:
+            InvalidGrammar: the sequence's constraint cannot go on.
+        """
+
     def close(self) -> None:
         """Give back what it holds; the sampler is not used again."""
 
@@ -199,6 +210,9 @@ class ModelRunner(Protocol):
 
     def score(self, row: int, token: int, top: int) -> Sampled:
         """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
+
+    def copy_logits(self, row: int) -> Logits:
+        """Those at `row` of the last batch, to be sampled from later."""
 
     def seen(self, image: Image) -> Vectors | None:
         """The vectors of a picture that was looked at before, if they are still there."""

@@ -8,6 +8,7 @@ is given, and changes no output.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import (
@@ -24,7 +25,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
-from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Scheduler, Swap
+from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Recall, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.shelves import Shelves
 from mistral_small_edge.errors import (
@@ -169,6 +170,8 @@ class Engine:
                 self._compute(batch, sequences)
             case Copy() as copy:
                 self._copy(copy)
+            case Recall(sequence):
+                self._recall(sequence)
             case Swap() as swap:
                 self._swap(swap)
             case Look(sequence, picture):
@@ -321,7 +324,22 @@ class Engine:
             if chunk.score:
                 self._score(sequence, chunk)
             if chunk.sample:
-                self._sample(sequence, chunk, next(rows))
+                row = next(rows)
+                if prefill:
+                    self._remember(sequence, row)
+                self._sample(sequence, chunk, row)
+
+    def _remember(self, sequence: Sequence, row: int) -> None:
+        """Keep what the model makes of a prompt that has been read."""
+        exact = sequence.num_exact == sequence.num_computed
+        logits = self._runner.copy_logits(row)
+        self.scheduler.prompt_logits.keep(sequence.digest, logits, exact=exact)
+
+    def _recall(self, sequence: Sequence) -> None:
+        """Begin an answer to what was asked before."""
+        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before anything else
+        self.scheduler.answers(sequence)
+        self._draw(sequence, partial(sequence.sampler.sample_from, sequence.known))
 
     def _score(self, sequence: Sequence, chunk: Chunk) -> None:
         top = sequence.params.prompt_logprobs or 0
@@ -335,11 +353,13 @@ class Engine:
         accepted = 0
         if sequence.drafter is not None:
             sequence.drafter.drafted += len(drafted)
-        token = self._draw(sequence, row)
+        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
+        sample = sequence.sampler.sample
+        token = self._draw(sequence, partial(sample, row))
         while accepted < len(drafted) and token == drafted[accepted]:
             accepted += 1
             self.scheduler.guessed(sequence)
-            token = self._draw(sequence, row + accepted)
+            token = self._draw(sequence, partial(sample, row + accepted))
         if accepted < len(drafted):
             self._runner.truncate(
                 sequence.slot, chunk.start + len(chunk.tokens) - len(drafted) + accepted
@@ -347,11 +367,10 @@ class Engine:
         if drafted and sequence.drafter is not None:
             sequence.drafter.learn(len(drafted), accepted)
 
-    def _draw(self, sequence: Sequence, row: int) -> int | None:
-        """Take the next token from the logits at `row`; None if the sequence has ended with it."""
-        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
+    def _draw(self, sequence: Sequence, sample: Callable[[], Sampled]) -> int | None:
+        """Take the next token as its sampler draws it; None if the sequence has ended with it."""
         try:
-            sampled = sequence.sampler.sample(row)
+            sampled = sample()
         except InvalidGrammar as error:
             self._fail(sequence, error, rows_valid=True)
             return None

@@ -7,6 +7,8 @@ prefixes are equal where their numbers are. Knows no format and no vocabulary.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,13 @@ class Prompt:
         for picture in self.pictures:
             rows[picture.start : picture.end] = picture.identity()
         return rows
+
+    def digest(self) -> bytes:
+        """32 bytes: equal for equal prompts, and for no others."""
+        digest = hashlib.sha256(array("i", self.tokens).tobytes())
+        for picture in self.pictures:
+            digest.update(f" {picture.start} {picture.rows} {picture.image.digest}".encode())
+        return digest.digest()
 
     def next_picture(self, row: int) -> Picture | None:
         """The picture that is there, or the first one behind."""

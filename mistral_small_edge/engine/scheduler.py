@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
+from mistral_small_edge.engine.prompt_logits import PromptLogits
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.speculation import WORTH, Drafter
 
@@ -51,6 +52,13 @@ class Look:
 
     sequence: Sequence
     picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A sequence whose prompt is all there; what the model made of it was kept as well."""
+
+    sequence: Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class Scheduler:
         self._gathering = gathering if keeps_rows and draft_model is None else None
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
+        self.prompt_logits = PromptLogits()
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()
         self._decoding: list[Sequence] = []
@@ -125,7 +134,7 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def schedule(self) -> Compute | Copy | Look | Swap | None:
+    def schedule(self) -> Compute | Copy | Look | Recall | Swap | None:
         """What to do next; None if there is nothing."""
         while self._round or self._decoding or self._prefilling:
             if not self._round:
@@ -140,7 +149,12 @@ class Scheduler:
                 if sequence.status is not SequenceStatus.ENDED
             ]
             if group:
-                return self._to_copy(group[0]) or _to_look_at(group[0]) or self._to_compute(group)
+                return (
+                    self._to_copy(group[0])
+                    or _to_recall(group[0])
+                    or _to_look_at(group[0])
+                    or self._to_compute(group)
+                )
         return None
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
@@ -188,11 +202,15 @@ class Scheduler:
         if sequence.num_computed == sequence.prompt.stretch(chunk.start)[0]:
             sequence.vectors = None  # of a picture that has been read
         if not sequence.remaining_prompt:
-            sequence.status = SequenceStatus.DECODE
-            self._prefilling.remove(sequence)
-            self._decoding.append(sequence)
-            if self._costs is not None and sequence.speculate:
-                sequence.drafter = self._drafter(sequence, self._costs)
+            self.answers(sequence)
+
+    def answers(self, sequence: Sequence) -> None:
+        """Note that the prompt is there, and the answer begins."""
+        sequence.status = SequenceStatus.DECODE
+        self._prefilling.remove(sequence)
+        self._decoding.append(sequence)
+        if self._costs is not None and sequence.speculate:
+            sequence.drafter = self._drafter(sequence, self._costs)
 
     def _drafter(self, sequence: Sequence, costs: StepCosts) -> Drafter:
         model = None if sequence.prompt.pictures else self._draft_model  # it sees nothing
@@ -263,14 +281,19 @@ class Scheduler:
         return None if move is None else Swap(*move, free[move[1]])
 
     def most_reused(self, sequence: Sequence) -> int:
-        """All rows but the last, whose logits are wanted; fewer where a lane ends.
+        """All rows but the last, whose logits are wanted, unless they are known.
 
-        There a short chunk cannot be padded, so some rows are computed again for it. None where every
-        row's own logits are wanted.
+        Fewer where a lane ends: there a short chunk cannot be padded, so some rows are computed again
+        for it. None where every row's own logits are wanted.
         """
         if not self._keeps_rows or sequence.params.prompt_logprobs is not None:
             return 0
         length = len(sequence.prompt)
+        if sequence.known is None:
+            exact = sequence.params.repeatable
+            sequence.known = self.prompt_logits.find(sequence.digest, exact=exact)
+        if sequence.known is not None:
+            return length
         room = length - 1 + self._rows.min_prefill_rows <= self._lane
         return length - 1 if room else max(0, length - self._rows.min_prefill_rows)
 
@@ -350,6 +373,11 @@ class Scheduler:
 
 def _slice(vectors: Vectors, first: int, rows: int) -> Vectors:
     return vectors[first : first + rows]
+
+
+def _to_recall(sequence: Sequence) -> Recall | None:
+    is_read = sequence.status is SequenceStatus.PREFILL and not sequence.remaining_prompt
+    return Recall(sequence) if is_read else None
 
 
 def _to_look_at(sequence: Sequence) -> Look | None:

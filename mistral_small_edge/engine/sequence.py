@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Constraint, Sampled, Sampler, Vectors
+    from mistral_small_edge.engine.backend import Constraint, Logits, Sampled, Sampler, Vectors
     from mistral_small_edge.engine.prompt import Picture, Prompt
     from mistral_small_edge.engine.speculation import Drafter
     from mistral_small_edge.sampling_params import SamplingParams
@@ -33,6 +33,7 @@ class Sequence:
     `tokens[:num_computed]`; while decoding, exactly the last token is not computed yet.
     The first `num_exact` rows came from prefill chunks alone, none of them below the class border.
     `vectors` are of the picture that is read next, once they are there.
+    `known` are the logits behind the prompt, if it was read before.
     `draft` is a guess of what follows `tokens`, to be checked with the next row.
     """
 
@@ -44,11 +45,13 @@ class Sequence:
     speculate: bool = True
     status: SequenceStatus = SequenceStatus.WAITING
     tokens: list[int] = field(init=False)
+    digest: bytes = field(init=False)
     slot: int = -1
     num_computed: int = 0
     num_cached: int = 0
     num_exact: int = 0
     vectors: Vectors | None = None
+    known: Logits | None = None
     sampler: Sampler | None = None
     drafter: Drafter | None = None
     draft: tuple[int, ...] = ()
@@ -60,6 +63,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.tokens = self.prompt.identity()
+        self.digest = self.prompt.digest()
         self.text = Detokenizer(self.params.stop)
 
     @property

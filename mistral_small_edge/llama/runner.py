@@ -107,6 +107,10 @@ class LlamaRunner:
         """How likely `token` was at `row`, and the likeliest ones."""
         return score_row(self._context, row, self._vocab_size, token, top)
 
+    def copy_logits(self, row: int) -> NDArray[np.float32]:
+        """Those at `row` of the last batch, to be sampled from later."""
+        return self.logits(row).copy()
+
     def logits(self, row: int) -> NDArray[np.float32]:
         """All logits at `row` of the last batch, (vocabulary,), until the next one."""
         return logits_at(self._context, row, self._vocab_size)

@@ -60,12 +60,23 @@ class LlamaSampler:
 
     def sample(self, row: int) -> Sampled:
         """Draw from the logits at `row` and remember the token for the penalties."""
-        if self._constraint is None:
-            return self._with_scores(self._draw(row), row)
-        allowed = self._constraint.allowed()
-        token = self._draw(row) if allowed is None else self._draw_from(row, allowed)
-        self._constraint.accept(token)
-        return replace(self._with_scores(token, row), complete=self._constraint.complete)
+        allowed = self._allowed()
+        if allowed is None:
+            token: int = short_calls.sampler_sample(self._chain, self._context, row)
+        else:
+            token = self._draw_from(logits_at(self._context, row, self._vocab_size), allowed)
+        if self._top_logprobs is None:
+            return self._accepted(Sampled(token))
+        return self._accepted(
+            score_row(self._context, row, self._vocab_size, token, self._top_logprobs)
+        )
+
+    def sample_from(self, logits: NDArray[np.float32]) -> Sampled:
+        """The same from logits that were copied before, (vocabulary,)."""
+        token = self._draw_from(logits, self._allowed())
+        if self._top_logprobs is None:
+            return self._accepted(Sampled(token))
+        return self._accepted(_scored(token, logits, self._top_logprobs))
 
     def close(self) -> None:
         """Free the chain. Idempotent."""
@@ -73,17 +84,22 @@ class LlamaSampler:
             lib.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _draw(self, row: int) -> int:
-        token: int = short_calls.sampler_sample(self._chain, self._context, row)
-        return token
+    def _allowed(self) -> bytes | None:
+        return None if self._constraint is None else self._constraint.allowed()
 
-    def _draw_from(self, row: int, allowed: bytes) -> int:
-        bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
-        ids = np.flatnonzero(bits[: self._vocab_size])
-        if len(ids) == 1:
-            token = int(ids[0])
+    def _accepted(self, sampled: Sampled) -> Sampled:
+        if self._constraint is None:
+            return sampled
+        self._constraint.accept(sampled.token)
+        return replace(sampled, complete=self._constraint.complete)
+
+    def _draw_from(self, logits: NDArray[np.float32], allowed: bytes | None) -> int:
+        if allowed is None:
+            ids = np.arange(self._vocab_size)
         else:
-            token = self._choose(ids, logits_at(self._context, row, self._vocab_size)[ids])
+            bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")
+            ids = np.flatnonzero(bits[: self._vocab_size])
+        token = int(ids[0]) if len(ids) == 1 else self._choose(ids, logits[ids])
         short_calls.sampler_accept(self._chain, token)
         return token
 
@@ -99,11 +115,6 @@ class LlamaSampler:
         )
         short_calls.sampler_apply(self._chain, ctypes.byref(array))
         return int(array.data[array.selected].id)
-
-    def _with_scores(self, token: int, row: int) -> Sampled:
-        if self._top_logprobs is None:
-            return Sampled(token)
-        return score_row(self._context, row, self._vocab_size, token, self._top_logprobs)
 
 
 def score_row(context: Any, row: int, vocab_size: int, token: int, top: int) -> Sampled:

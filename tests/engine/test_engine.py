@@ -327,8 +327,8 @@ def test_a_short_chunk_is_padded_to_its_class() -> None:
 
 def test_where_a_lane_ends_rows_are_computed_again_rather_than_padded() -> None:
     desk = Desk(FakeRunner(max_sequences=1, context_length=20, row_classes=ROWS))
-    for _ in range(2):
-        request = desk.add((1,) * 19, SamplingParams(max_tokens=1, temperature=0))
+    for last in (2, 1):
+        request = desk.add((*[1] * 18, last), SamplingParams(max_tokens=1, temperature=0))
         desk.run()
         desk.check_answer(request)
     assert desk.end(request).cached_tokens == 19 - ROWS.min_prefill_rows

@@ -178,7 +178,7 @@ def test_moves_come_to_an_end_side_by_side(rows: dict[int, int], free: dict[int,
         one.slot = slot
         moved += 1
     slots = sorted(one.slot for one in answers)
-    assert moved < len(answers) or moved == 0
+    assert moved <= len(answers)
     room = any(
         set(range(at, at + len(slots))) <= {*slots, *free} for at in range(10 - len(slots) + 1)
     )

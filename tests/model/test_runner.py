@@ -10,6 +10,7 @@ import pytest
 from mistral_small_edge.engine.backend import Chunk
 from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
+from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
 
 if TYPE_CHECKING:
@@ -59,3 +60,24 @@ def test_two_slots_change_places(runner: LlamaRunner) -> None:
     assert write(runner, 2, length + 3) == stayed[0]
     assert write(runner, 0, len(OTHER)) == stayed[1]
     assert stayed[0] != stayed[1]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(temperature=0),
+        SamplingParams(temperature=1, seed=3, top_p=0.9),
+        SamplingParams(temperature=0.7, seed=5, top_k=20, logit_bias={7: 9.0}, top_logprobs=3),
+    ],
+)
+def test_logits_that_were_copied_give_the_same_tokens(
+    runner: LlamaRunner, params: SamplingParams
+) -> None:
+    (row,) = runner.run((Chunk(0, 0, PROMPT, sample=True),))
+    copied = runner.copy_logits(row)
+    at_once, later = (runner.new_sampler(params, PROMPT, None) for _ in range(2))
+    expected = [at_once.sample(row) for _ in range(4)]
+    read(runner, 1, 0, OTHER)
+    assert [later.sample_from(copied) for _ in range(4)] == expected
+    at_once.close()
+    later.close()
