@@ -10,6 +10,9 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader, LlamaFileType
 from gguf.quants import dequantize
 
+from mistral_small_edge.chat.jinja_template import JinjaTemplate
+from mistral_small_edge.chat.messages import ChatRequest, Message
+from mistral_small_edge.chat.tekken_v11 import TekkenV11
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.llm import LLM
@@ -111,6 +114,23 @@ def test_it_answers_in_finite_noise(tiny: Path) -> None:
     assert answer.usage.prompt_tokens == 4  # <s>[INST]a[/INST]
     assert answer.logprobs
     assert all(isfinite(token.logprob) for token in answer.logprobs)
+
+
+def test_its_template_gives_the_prompt_that_we_write(tiny: Path) -> None:
+    template = read_header(tiny).chat_template
+    assert template is not None
+    marks = ["<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"]
+    request = ChatRequest(
+        (
+            Message("system", "Be brief."),
+            Message("user", " What is it?\n"),
+            Message("assistant", "A light."),
+            Message("user", "Where?"),
+        ),
+        SamplingParams(),
+    )
+    rendered = JinjaTemplate(template, marks, "<s>", "</s>").render(request)
+    assert rendered == TekkenV11().render(request)
 
 
 def test_layers_repeat_one(tiny: Path) -> None:

@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 
 _EPSILON = 1e-5
 _ROPE_BASE = 1e9
+# For programs that render what is in the file: messages of text, in Mistral's marks.
+_CHAT_TEMPLATE = """\
+{{- bos_token -}}
+{%- for message in messages -%}
+{%- if message.role == "system" -%} [SYSTEM_PROMPT]{{ message.content }}[/SYSTEM_PROMPT]
+{%- elif message.role == "user" -%} [INST]{{ message.content }}[/INST]
+{%- else -%} {{ message.content }}{{ eos_token }}
+{%- endif -%}
+{%- endfor -%}"""
 _LAYER = re.compile(r"^blk\.\d+\.")  # not part of what a matrix is drawn by
 
 
@@ -70,6 +79,7 @@ def write_text_model(path: Path, shape: TextShape, quant: LlamaFileType, seed: i
         writer.add_file_type(quant)
         writer.add_quantization_version(GGML_QUANT_VERSION)
         Tekken(shape.vocabulary).write(writer)
+        writer.add_chat_template(_CHAT_TEMPLATE)
         for name, dimensions in text_layout(shape):
             size = byte_size(dimensions, kinds[name])
             writer.add_tensor_info(name, dimensions, np.dtype(np.float32), size, kinds[name])
