@@ -218,29 +218,11 @@ class Engine:
 
     def _swap(self, swap: Swap) -> None:
         """Have a sequence and what a free slot holds change places; if that fails, it stays."""
-        begun, slot = swap.sequence.slot, swap.slot
-        try:
-            moved = self._runner.save(begun)
-            other = self._runner.save(slot) if swap.rows else None
-        except (DecodeFailed, MemoryError):
+        sequence = swap.sequence
+        if self._shelves.swap(sequence.slot, sequence.num_computed, swap.slot, swap.rows):
+            sequence.slot = swap.slot
+        else:
             self.scheduler.leave_in_place()
-            return
-        if not self._put(slot, moved, swap.sequence.num_computed):
-            self.scheduler.leave_in_place()
-            return
-        self.scheduler.swapped(swap)
-        self._put(begun, other, swap.rows)
-
-    def _put(self, slot: int, state: memoryview | None, rows: int) -> bool:
-        """Have a slot hold what was saved, or nothing; whether it does, or else is empty."""
-        try:
-            if state is not None:
-                self._runner.restore(slot, state, rows)
-                return True
-        except DecodeFailed:
-            self.cache.advance(slot, 0, 0)
-        self._runner.truncate(slot, 0)
-        return state is None
 
     def _restore(self, sequence: Sequence) -> None:
         """Put back what was read of the prompt, in this process or one before, if no slot has it."""

@@ -186,11 +186,6 @@ class Scheduler:
         sequence.num_computed, sequence.num_exact = rows, copy.found.num_exact
         self._cache.advance(sequence.slot, rows, sequence.num_exact)
 
-    def swapped(self, swap: Swap) -> None:
-        """Note that the sequence is in that slot, and what this held in the sequence's."""
-        self._cache.swap(swap.sequence.slot, swap.slot)
-        swap.sequence.slot = swap.slot
-
     def leave_in_place(self) -> None:
         """Ask for no swap again."""
         self._gathering = None

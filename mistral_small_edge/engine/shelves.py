@@ -1,7 +1,8 @@
 """What was read and no slot has any more, or will not have for long: in memory and on disk.
 
 Between the slots and these two: what a slot that is given away held is set aside in memory, what all
-hold is written for a later process in idle moments, and what a prompt needs is looked for in both.
+hold is written for a later process in idle moments, and what a prompt needs is looked for in both. And
+between slot and slot, where one is needed for what another holds.
 """
 
 from __future__ import annotations
@@ -52,6 +53,38 @@ class Shelves:
         if held is not None and self._memory.wants(*held):
             with suppress(DecodeFailed, MemoryError):  # then it is computed again some day
                 self._memory.keep(*held, self._runner.save(slot))
+
+    def swap(self, slot: int, rows: int, free: int, held: int) -> bool:
+        """Exchange what two slots hold, and their places in the cache's books.
+
+        Args:
+            rows: of `slot` that count.
+            free: a slot that nobody uses; `held` rows of it count.
+
+        Returns:
+            False if it cannot be done; then `slot` is as it was.
+        """
+        try:
+            moved = self._runner.save(slot)
+            other = self._runner.save(free) if held else None
+        except (DecodeFailed, MemoryError):
+            return False
+        if not self._put(free, moved, rows):
+            return False
+        self._cache.swap(slot, free)
+        self._put(slot, other, held)
+        return True
+
+    def _put(self, slot: int, state: memoryview | None, rows: int) -> bool:
+        """Have a slot hold what was saved of another, or nothing; False if it holds nothing instead."""
+        try:
+            if state is not None:
+                self._runner.restore(slot, state, rows)
+                return True
+        except DecodeFailed:
+            self._cache.advance(slot, 0, 0)
+        self._runner.truncate(slot, 0)
+        return state is None
 
     def find(
         self, prompt: Sequence[int], most: int, *, limit: int, exact: bool
