@@ -26,12 +26,14 @@ class Ways:
         missing: tokens fewer than were asked for.
         ending: what comes in place of the last events.
         remembers: whether it says that a prompt seen before was not read again.
+        word: what every token is; they are numbered if it is anything.
     """
 
     status: int = 200
     missing: int = 0
     ending: bytes | None = None
     remembers: bool = True
+    word: str = " word"
     seen: set[str] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[str | None] = field(default_factory=list)
@@ -94,7 +96,8 @@ def _events(body: dict[str, Any], ways: Ways) -> Iterator[bytes]:
     ways.seen.add(prompt)
     yield _event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": None}}]})
     for number in range(tokens):
-        yield _event({"choices": [{"index": 0, "delta": {"content": f" word{number}"}}]})
+        word = f"{ways.word}{number}" if ways.word else ""
+        yield _event({"choices": [{"index": 0, "delta": {"content": word}}]})
     if ways.ending is not None:
         yield ways.ending
         return

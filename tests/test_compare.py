@@ -92,7 +92,7 @@ def test_an_unseen_prompt_differs_from_its_first_words_on() -> None:
         (Ways(status=503), "fake answered 503: .*not today"),
         (Ways(missing=3), "fake answered with 125 tokens where 128 were asked for"),
         (Ways(ending=b""), "an answer broke off before its end"),
-        (Ways(ending=b"data: [DONE]\n"), "without text or without its usage"),
+        (Ways(ending=b"data: [DONE]\n"), "without its usage"),
         (
             Ways(ending=b'data: {"error": "out of memory"}\n'),
             "ended an answer with .*out of memory",
@@ -102,6 +102,14 @@ def test_an_unseen_prompt_differs_from_its_first_words_on() -> None:
 def test_no_figure_is_taken_from_a_bad_answer(ways: Ways, sentence: str) -> None:
     with fake_chat_server(ways) as port, pytest.raises(CompareFailed, match=sentence):
         client(port).ask(prompts.short(0))
+
+
+def test_a_token_without_text_tells_nothing_of_this_round() -> None:
+    with (
+        fake_chat_server(Ways(word="")) as port,
+        pytest.raises(AnswerTooShort, match="fake sent an answer without text"),
+    ):
+        client(port).ask(prompts.unseen(0, 100))
 
 
 def test_a_server_that_is_gone_is_one_sentence() -> None:

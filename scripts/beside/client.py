@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
-from scripts.beside.errors import CompareFailed
+from scripts.beside.errors import AnswerTooShort, CompareFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -165,8 +165,10 @@ class Client:
             answer.usage = chunk["usage"]
 
     def _check(self, question: Question, answer: Answer) -> None:
-        if not answer.usage or not answer.arrivals:
-            raise CompareFailed(f"{self.name} sent an answer without text or without its usage")
+        if not answer.usage:
+            raise CompareFailed(f"{self.name} sent an answer without its usage")
+        if not answer.arrivals:  # a token may be a mark, or a part of a character
+            raise AnswerTooShort(f"{self.name} sent an answer without text")
         count = answer.completion_tokens
         if count > question.tokens or (question.endless and count != question.tokens):
             raise CompareFailed(
