@@ -2,8 +2,9 @@
 
 A chunk is the time during which nobody else is served and no cancel is heard. On a fast machine
 the largest one takes a moment; on a small board reading 512 tokens of a 24B model takes minutes. So
-the size follows the measured rate. Small chunks lose little: the weights are read more often, but what
-attention computes on the way is small enough for the processor's caches. It never changes the output: all sizes are of one row class.
+the size follows the measured rate. Small chunks lose little: the weights are read more often, but
+what attention computes on the way is small enough for the processor's caches. It never changes the
+output: all sizes are of one row class.
 """
 
 from __future__ import annotations
