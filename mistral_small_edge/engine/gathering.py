@@ -47,9 +47,9 @@ class Gathering:
         slots = [one.slot for one in answers]
         if len(_runs(slots)) <= 1:
             return None
-        now = self._seconds([one.slot for one in group] for group in groups)
+        now = self._steps([one.slot for one in group] for group in groups)
         rank = {slot: at for at, slot in enumerate(slots)}
-        side_by_side = self._seconds([rank[one.slot] for one in group] for group in groups)
+        side_by_side = self._steps([rank[one.slot] for one in group] for group in groups)
         moves = _cheapest(answers, free)
         if moves is None:
             return None
@@ -59,7 +59,7 @@ class Gathering:
         one, slot = moves[0]
         return moves[0] if self._affords(one.num_computed + free[slot]) else None
 
-    def _seconds(self, groups: Iterable[list[int]]) -> float:
+    def _steps(self, groups: Iterable[list[int]]) -> float:
         """What a token of each takes, in steps of one row."""
         return sum(self._costs.of(rows) for slots in groups for rows in _runs(slots))
 
