@@ -11,7 +11,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import Batch, RowClasses, Sampled, TokenScore
+import numpy as np
+
+from mistral_small_edge.engine.backend import Batch, RowClasses
 from mistral_small_edge.engine.prompt import Picture
 from mistral_small_edge.errors import DecodeFailed, EncodeFailed
 from mistral_small_edge.images import Image
@@ -19,10 +21,10 @@ from mistral_small_edge.images import Image
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mistral_small_edge.engine.backend import Constraint
-    from mistral_small_edge.sampling_params import SamplingParams
+    from mistral_small_edge.engine.backend import Logits
 
 VOCAB = 300
+FALL = 1000  # so much lower is each next token's logit: at any temperature the first is drawn
 END = 299  # ids below 256 are bytes; 256..298 are control tokens without text
 
 
@@ -51,16 +53,6 @@ def answer(
     return rows[len(prompt) :]
 
 
-def constrained(token: int, constraint: Constraint) -> int:
-    """The model's own token if it may come, else the first from there on that may."""
-    mask = constraint.allowed()
-    if mask is not None:
-        bits = int.from_bytes(mask, "little")
-        token = next(id_ % VOCAB for id_ in range(token, token + VOCAB) if bits >> id_ % VOCAB & 1)
-    constraint.accept(token)
-    return token
-
-
 @dataclass
 class FakeTokenizer:
     """Bytes are their own ids; any of them may be declared a control token."""
@@ -79,34 +71,6 @@ class FakeTokenizer:
 
     def is_end(self, token: int) -> bool:
         return token == END
-
-
-@dataclass
-class FakeSampler:
-    """Says what the runner computed."""
-
-    runner: FakeRunner
-    params: SamplingParams
-    closed: bool = False
-
-    constraint: Constraint | None = None
-
-    def sample(self, row: int) -> Sampled:
-        return self.sample_from(self.runner.logits[row])
-
-    def sample_from(self, logits: int) -> Sampled:
-        assert not self.closed
-        token = logits
-        if self.constraint is not None:
-            token = constrained(token, self.constraint)
-            return Sampled(token, complete=self.constraint.complete)
-        if self.params.top_logprobs is None:
-            return Sampled(token)
-        return Sampled(token, TokenScore(token, -0.5), (TokenScore(token, -0.5),))
-
-    def close(self) -> None:
-        assert not self.closed, "a sampler is closed once"
-        self.closed = True
 
 
 def picture(name: int, start: int, rows: int) -> Picture:
@@ -150,7 +114,7 @@ class FakeLooking:
 class FakeRunner:
     """KV lanes as lists. `fail_on` is asked before each batch whether it fails.
 
-    `says` is the token that follows a lane's rows.
+    `says` is the token that follows a lane's rows; the ones above it are the next likely.
 
     `picture_rows` has the rows of each picture by its digest; `blind_to` fails those it names.
     """
@@ -162,9 +126,8 @@ class FakeRunner:
     fail_on: Callable[[Batch], bool] = lambda _batch: False
     before: Callable[[], None] = lambda: None
     lanes: list[list[int]] = field(init=False)
-    logits: dict[int, int] = field(default_factory=dict)
+    said: dict[int, int] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
-    samplers: list[FakeSampler] = field(default_factory=list)
     says: Callable[[Sequence[int]], int] = next_token
     picture_rows: dict[str, int] = field(default_factory=dict)
     blind_to: set[str] = field(default_factory=set)
@@ -181,7 +144,7 @@ class FakeRunner:
         self.batches.append(batch)
         rows = []
         at = 0
-        self.logits = {}
+        self.said = {}
         if self.fail_on(batch):
             raise DecodeFailed(-1, sum(len(chunk.tokens) for chunk in batch))
         for chunk in batch:
@@ -196,21 +159,16 @@ class FakeRunner:
             assert not chunk.drafted or len(batch) == 1, "guesses change others' row class"
             assert chunk.drafted < len(chunk.tokens), "a guess follows a token"
             at += len(chunk.tokens)
+            wanted = len(chunk.tokens) if chunk.score else (chunk.drafted + 1) * chunk.sample
+            for back in range(wanted):
+                self.said[at - 1 - back] = self.says(lane[: len(lane) - back])
             if chunk.sample:
                 rows.append(at - 1 - chunk.drafted)
-                for back in range(chunk.drafted + 1):
-                    self.logits[at - 1 - back] = self.says(lane[: len(lane) - back])
         return tuple(rows)
 
-    def score(self, row: int, token: int, top: int) -> Sampled:
-        (chunk,) = self.batches[-1]
-        assert chunk.score, "nobody asked for these rows"
-        likeliest = self.says(self.lanes[chunk.slot][: chunk.start + row + 1])
-        best = (TokenScore(likeliest, -0.25),) if top else ()
-        return Sampled(token, TokenScore(token, -1.0 * (row + chunk.start)), best)
-
-    def copy_logits(self, row: int) -> int:
-        return self.logits[row]
+    def logits(self, row: int) -> Logits:
+        distances = (np.arange(VOCAB) - self.said[row]) % VOCAB  # KeyError: nobody asked for it
+        return (-FALL * distances).astype(np.float32)
 
     def seen(self, image: Image) -> list[int] | None:
         return self.known.get(image.digest)
@@ -241,12 +199,6 @@ class FakeRunner:
         assert self.keeps_rows or length == 0, "there are no rows to keep"
         assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"
         del self.lanes[slot][length:]
-
-    def new_sampler(
-        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
-    ) -> FakeSampler:
-        self.samplers.append(FakeSampler(self, params, constraint=constraint))
-        return self.samplers[-1]
 
 
 @dataclass

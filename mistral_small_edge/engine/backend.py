@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_small_edge.images import Image
-    from mistral_small_edge.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ LOGITS_ROWS = 32
 Vectors = Any
 
 
-# One row of logits, (vocabulary,): likewise.
-Logits = Any
+# One row of logits, (vocabulary,).
+Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +68,6 @@ class Chunk:
 
 
 Batch = tuple[Chunk, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenScore:
-    """A token with the natural log of its probability before any sampling setting."""
-
-    token: int
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """The next token; its score and the likeliest ones, best first, if they were asked for.
-
-    `complete`: nothing may follow it, so the model need not be asked whether it is done.
-    """
-
-    token: int
-    score: TokenScore | None = None
-    top: tuple[TokenScore, ...] = ()
-    complete: bool = False
 
 
 class Tokenizer(Protocol):
@@ -142,27 +123,6 @@ class Constraint(Protocol):
         """
 
 
-class Sampler(Protocol):
-    """One sequence's way of choosing; remembers what it chose."""
-
-    def sample(self, row: int) -> Sampled:
-        """Choose from the logits at `row` of the last batch.
-
-        Raises:
-            InvalidGrammar: the sequence's constraint cannot go on.
-        """
-
-    def sample_from(self, logits: Logits) -> Sampled:
-        """Choose from logits that were copied before; the same as from the row that they were at.
-
-        Raises:
-            InvalidGrammar: the sequence's constraint cannot go on.
-        """
-
-    def close(self) -> None:
-        """Give back what it holds; the sampler is not used again."""
-
-
 class Looking(Protocol):
     """A picture while it is turned into vectors, a slice of the work at a time."""
 
@@ -208,11 +168,8 @@ class ModelRunner(Protocol):
             DecodeFailed: nothing of the batch may be relied on; its slots are to be emptied.
         """
 
-    def score(self, row: int, token: int, top: int) -> Sampled:
-        """How likely `token` was at `row` of the last batch, and the `top` likeliest ones."""
-
-    def copy_logits(self, row: int) -> Logits:
-        """Those at `row` of the last batch, to be sampled from later."""
+    def logits(self, row: int) -> Logits:
+        """Those at `row` of the last batch, until the next one: copy what is to be kept."""
 
     def seen(self, image: Image) -> Vectors | None:
         """The vectors of a picture that was looked at before, if they are still there."""
@@ -245,11 +202,6 @@ class ModelRunner(Protocol):
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget the slot's rows at `length` and after; `length` is 0 unless `keeps_rows`."""
-
-    def new_sampler(
-        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
-    ) -> Sampler:
-        """A sampler for an answer to `prompt` that is as the constraint wants it."""
 
 
 class DraftModel(Protocol):

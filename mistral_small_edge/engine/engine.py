@@ -8,7 +8,6 @@ is given, and changes no output.
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.outputs import (
@@ -25,6 +24,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
+from mistral_small_edge.engine.sampler import Sampled, Sampler, score
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Recall, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.shelves import Shelves
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
         Chunk,
         Constraint,
         DraftModel,
+        Logits,
         Looking,
         ModelRunner,
-        Sampled,
         Tokenizer,
-        TokenScore,
     )
     from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
+    from mistral_small_edge.engine.sampler import TokenScore
     from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -292,8 +292,11 @@ class Engine:
         self._shelves.set_aside(sequence.slot)
         self._runner.truncate(sequence.slot, sequence.num_cached)
         self._restore(sequence)
-        sequence.sampler = self._runner.new_sampler(
-            sequence.params, sequence.prompt.tokens, sequence.constraint
+        sequence.sampler = Sampler(
+            self._tokenizer.vocab_size,
+            sequence.params,
+            sequence.prompt.tokens,
+            sequence.constraint,
         )
         self._report_progress(sequence)
 
@@ -314,19 +317,21 @@ class Engine:
     def _remember(self, sequence: Sequence, row: int) -> None:
         """Keep what the model makes of a prompt that has been read."""
         exact = sequence.num_exact == sequence.num_computed
-        logits = self._runner.copy_logits(row)
+        logits = self._runner.logits(row).copy()
         self.scheduler.prompt_logits.keep(sequence.digest, logits, exact=exact)
 
     def _recall(self, sequence: Sequence) -> None:
         """Begin an answer to what was asked before."""
-        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before anything else
+        assert sequence.known is not None  # noqa: S101 - nothing else has its prompt all there
         self.scheduler.answers(sequence)
-        self._draw(sequence, partial(sequence.sampler.sample_from, sequence.known))
+        self._draw(sequence, sequence.known)
 
     def _score(self, sequence: Sequence, chunk: Chunk) -> None:
         top = sequence.params.prompt_logprobs or 0
         following = sequence.prompt.tokens[chunk.start + 1 : chunk.start + 1 + len(chunk.tokens)]
-        scores = (self._runner.score(row, token, top) for row, token in enumerate(following))
+        scores = (
+            score(self._runner.logits(row), token, top) for row, token in enumerate(following)
+        )
         self._emit(sequence, PromptScores(tuple(map(self._scored, scores))))
 
     def _sample(self, sequence: Sequence, chunk: Chunk, row: int) -> None:
@@ -335,13 +340,11 @@ class Engine:
         accepted = 0
         if sequence.drafter is not None:
             sequence.drafter.drafted += len(drafted)
-        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before any batch
-        sample = sequence.sampler.sample
-        token = self._draw(sequence, partial(sample, row))
+        token = self._draw(sequence, self._runner.logits(row))
         while accepted < len(drafted) and token == drafted[accepted]:
             accepted += 1
             self.scheduler.guessed(sequence)
-            token = self._draw(sequence, partial(sample, row + accepted))
+            token = self._draw(sequence, self._runner.logits(row + accepted))
         if accepted < len(drafted):
             self._runner.truncate(
                 sequence.slot, chunk.start + len(chunk.tokens) - len(drafted) + accepted
@@ -349,10 +352,11 @@ class Engine:
         if drafted and sequence.drafter is not None:
             sequence.drafter.learn(len(drafted), accepted)
 
-    def _draw(self, sequence: Sequence, sample: Callable[[], Sampled]) -> int | None:
+    def _draw(self, sequence: Sequence, logits: Logits) -> int | None:
         """Take the next token as its sampler draws it; None if the sequence has ended with it."""
+        assert sequence.sampler is not None  # noqa: S101 - set by _begin, before anything else
         try:
-            sampled = sample()
+            sampled = sequence.sampler.sample(logits)
         except InvalidGrammar as error:
             self._fail(sequence, error, rows_valid=True)
             return None
@@ -417,8 +421,6 @@ class Engine:
     def _end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         self.scheduler.end(sequence, rows_valid=rows_valid)
         del self._sequences[sequence.request]
-        if sequence.sampler is not None:
-            sequence.sampler.close()
         self._stop_if_unwanted()
 
     def _report_progress(self, sequence: Sequence) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
-    from mistral_small_edge.engine.backend import Constraint, Logits, Sampled, Sampler, Vectors
+    from mistral_small_edge.engine.backend import Constraint, Logits, Vectors
     from mistral_small_edge.engine.prompt import Picture, Prompt
+    from mistral_small_edge.engine.sampler import Sampled, Sampler
     from mistral_small_edge.engine.speculation import Drafter
     from mistral_small_edge.sampling_params import SamplingParams
 

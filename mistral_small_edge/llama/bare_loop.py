@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as lib
 
+from mistral_small_edge.engine.sampler import Sampler
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.llama.model import Model, ModelOptions, new_context
-from mistral_small_edge.llama.sampler import LlamaSampler
+from mistral_small_edge.llama.runner import logits_at
 
 if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
@@ -39,18 +40,19 @@ class BareLoop:
     def run(self, prompt: tuple[int, ...], params: SamplingParams, count: int) -> BareTimes:
         """What the prompt takes, and `count` - 1 decode steps after it."""
         lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        sampler = LlamaSampler(self._context, self._vocab_size, params, prompt)
+        sampler = Sampler(self._vocab_size, params, prompt)
         begun = time.perf_counter()
         self._read(prompt)
-        one = (lib.llama_token * 1)(sampler.sample(-1).token)
+        one = (lib.llama_token * 1)(self._next(sampler))
         batch = lib.llama_batch_get_one(one, 1)
         read = time.perf_counter()
         for _ in range(count - 1):
             self._decode(batch)
-            one[0] = sampler.sample(-1).token
-        times = BareTimes(read - begun, time.perf_counter() - read)
-        sampler.close()
-        return times
+            one[0] = self._next(sampler)
+        return BareTimes(read - begun, time.perf_counter() - read)
+
+    def _next(self, sampler: Sampler) -> int:
+        return sampler.sample(logits_at(self._context, -1, self._vocab_size)).token
 
     def close(self) -> None:
         """Free the context. Idempotent."""

@@ -15,7 +15,6 @@ from llama_cpp import llama_cpp as lib
 from mistral_small_edge.engine.backend import LOGITS_ROWS
 from mistral_small_edge.errors import DecodeFailed, NoProjector
 from mistral_small_edge.llama import short_calls
-from mistral_small_edge.llama.sampler import LlamaSampler, logits_at, score_row
 from mistral_small_edge.llama.team import TeamSize
 
 if TYPE_CHECKING:
@@ -23,13 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mistral_small_edge.engine.backend import Batch, Chunk, Constraint, RowClasses, Sampled
+    from mistral_small_edge.engine.backend import Batch, Chunk, Logits, RowClasses
     from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.images import Image
     from mistral_small_edge.llama.model import Model, ModelOptions
     from mistral_small_edge.llama.projector import Projector
     from mistral_small_edge.llama.slices import Slices
-    from mistral_small_edge.sampling_params import SamplingParams
 
 
 # Our codes for rows that llama.cpp would not read or write, and for some that are still to be moved.
@@ -103,16 +101,8 @@ class LlamaRunner:
             raise NoProjector("the model")
         return self._projector.look_at(image)
 
-    def score(self, row: int, token: int, top: int) -> Sampled:
-        """How likely `token` was at `row`, and the likeliest ones."""
-        return score_row(self._context, row, self._vocab_size, token, top)
-
-    def copy_logits(self, row: int) -> NDArray[np.float32]:
-        """Those at `row` of the last batch, to be sampled from later."""
-        return self.logits(row).copy()
-
-    def logits(self, row: int) -> NDArray[np.float32]:
-        """All logits at `row` of the last batch, (vocabulary,), until the next one."""
+    def logits(self, row: int) -> Logits:
+        """llama.cpp's own at `row` of the last batch, (vocabulary,), until the next one."""
         return logits_at(self._context, row, self._vocab_size)
 
     def copy(self, source: int, slot: int, length: int) -> None:
@@ -147,11 +137,11 @@ class LlamaRunner:
         """Forget the slot's rows at `length` and after."""
         short_calls.memory_seq_rm(self._memory, slot, length, -1)
 
-    def new_sampler(
-        self, params: SamplingParams, prompt: tuple[int, ...], constraint: Constraint | None
-    ) -> LlamaSampler:
-        """A sampler reading this model's logits."""
-        return LlamaSampler(self._context, self._vocab_size, params, prompt, constraint)
+
+def logits_at(context: Any, row: int, vocab_size: int) -> Logits:
+    """A context's own logits at `row` of its last batch, (vocabulary,), until the next one."""
+    first = ctypes.addressof(short_calls.get_logits_ith(context, row).contents)
+    return np.frombuffer(memoryview((ctypes.c_float * vocab_size).from_address(first)), np.float32)
 
 
 class _Teams:

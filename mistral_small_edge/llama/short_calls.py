@@ -23,6 +23,3 @@ def _held(name: str) -> Any:
 
 get_logits_ith = _held("llama_get_logits_ith")
 memory_seq_rm = _held("llama_memory_seq_rm")
-sampler_accept = _held("llama_sampler_accept")
-sampler_apply = _held("llama_sampler_apply")
-sampler_sample = _held("llama_sampler_sample")

@@ -174,8 +174,6 @@ class Desk:
         for sequence in running:
             lane = self.runner.lanes[sequence.slot]
             assert lane == sequence.tokens[: sequence.num_computed]
-        open_samplers = [sampler for sampler in self.runner.samplers if not sampler.closed]
-        assert len(open_samplers) == len(running)
         looking = [look for look in self.runner.looks if not look.closed]
         wanted = {shown.image.digest for seq in running for shown in seq.prompt.pictures}
         assert {look.image.digest for look in looking} <= wanted, "nobody waits for this picture"

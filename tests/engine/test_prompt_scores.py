@@ -9,7 +9,7 @@ from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.outputs import Finished, PromptScores
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.fakes import FakeRunner, FakeTokenizer, next_token
+from tests.fakes import FALL, VOCAB, FakeRunner, FakeTokenizer, next_token
 
 SCORED = SamplingParams(prompt_logprobs=1, max_tokens=1)
 
@@ -34,10 +34,10 @@ def test_every_token_but_the_first_is_scored(length: int) -> None:
     scores(engine, prompt, SamplingParams(max_tokens=1))  # leaves rows that could be reused
     scored = [one for part in scores(engine, prompt, SCORED) for one in part.scored]
     assert [one.chosen.piece for one in scored] == [bytes([token]) for token in prompt[1:]]
-    # The fake scores by place, and its likeliest token follows from every row before.
-    assert [one.chosen.logprob for one in scored] == [-1.0 * place for place in range(length - 1)]
     for place, one in enumerate(scored):
+        # What is likeliest follows from every row before; how likely others are, from it.
         likeliest = next_token(prompt[: place + 1])
+        assert one.chosen.logprob == -FALL * ((prompt[place + 1] - likeliest) % VOCAB)
         expected = b"" if likeliest >= 256 else bytes([likeliest])
         assert [other.piece for other in one.top] == [expected]
     assert all(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from mistral_small_edge.engine.backend import Chunk
+from mistral_small_edge.engine.sampler import Sampler
 from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.sampling_params import SamplingParams
@@ -68,16 +70,17 @@ def test_two_slots_change_places(runner: LlamaRunner) -> None:
         SamplingParams(temperature=0),
         SamplingParams(temperature=1, seed=3, top_p=0.9),
         SamplingParams(temperature=0.7, seed=5, top_k=20, logit_bias={7: 9.0}, top_logprobs=3),
+        SamplingParams(seed=6, min_p=0.1, repeat_penalty=1.2, presence_penalty=1),
     ],
 )
 def test_logits_that_were_copied_give_the_same_tokens(
     runner: LlamaRunner, params: SamplingParams
 ) -> None:
     (row,) = runner.run((Chunk(0, 0, PROMPT, sample=True),))
-    copied = runner.copy_logits(row)
-    at_once, later = (runner.new_sampler(params, PROMPT, None) for _ in range(2))
-    expected = [at_once.sample(row) for _ in range(4)]
+    logits = runner.logits(row)
+    copied = logits.copy()
+    at_once, later = (Sampler(len(logits), params, PROMPT) for _ in range(2))
+    expected = [at_once.sample(logits) for _ in range(4)]
+    assert np.array_equal(logits, copied), "a sampler only reads"
     read(runner, 1, 0, OTHER)
-    assert [later.sample_from(copied) for _ in range(4)] == expected
-    at_once.close()
-    later.close()
+    assert [later.sample(copied) for _ in range(4)] == expected
