@@ -34,6 +34,7 @@ _FIRST_TOKENS = Figure("first tokens", "s", more_is_better=False)
 _SAMPLED = 0.7  # a temperature at which nobody promises that an answer comes again
 _STREAMS = 8
 _SHARING = 4
+_THOUGHT = 4.0  # seconds until somebody who has read an answer has typed the next question
 _SCATTERED = (0, 3, 6)
 _SHORTEST = 32  # tokens of an answer that a rate is taken from
 
@@ -112,8 +113,8 @@ def repeated(server: Server, number: int) -> Outcome:
     return _first_token(answer)
 
 
-def conversation(temperature: float) -> Callable[[Server, int], Outcome]:
-    """Six turns, all that was said before sent along each time."""
+def conversation(temperature: float, pause: float = 0) -> Callable[[Server, int], Outcome]:
+    """Six turns, all that was said before sent along each time; who asks thinks for `pause` seconds."""
 
     def run(server: Server, number: int) -> Outcome:
         messages, turns = prompts.conversation(number)
@@ -122,6 +123,7 @@ def conversation(temperature: float) -> Callable[[Server, int], Outcome]:
             messages = [*messages, {"role": "user", "content": text}]
             question = Question(messages=messages, tokens=48, temperature=temperature)
             answers.append(server.client.ask(question))
+            time.sleep(pause)
             messages = [*messages, {"role": "assistant", "content": answers[-1].text}]
         seconds = sum(answer.time_to_first_token for answer in answers)
         return _outcome(answers, **{"first tokens": seconds})
@@ -193,6 +195,7 @@ WORKLOADS: tuple[Asked | Started, ...] = (
     Asked("scattered-sampled", (_DECODE,), scattered),
     Asked("repeated", (_FIRST_TOKEN,), repeated),
     Asked("conversation", (_FIRST_TOKENS,), conversation(0.0)),
+    Asked("conversation-paused", (_FIRST_TOKENS,), conversation(0.0, _THOUGHT)),
     Asked("conversation-sampled", (_FIRST_TOKENS,), conversation(_SAMPLED)),
     Asked("shared", (Figure("all first tokens", "s", more_is_better=False),), shared),
     Asked("copying", (_DECODE,), repeating(prompts.copying), guessing=True),
