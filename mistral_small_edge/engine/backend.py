@@ -30,6 +30,16 @@ class RowClasses:
     min_prefill_rows: int = 8
     max_repeatable_rows: int = 3
 
+    def cut(self, remaining: int, most: int) -> int:
+        """How many of the remaining rows to compute next, so that those that are left can be of the class.
+
+        Args:
+            most: at least twice `min_prefill_rows`.
+        """
+        rows = min(remaining, most)
+        left = remaining - rows
+        return remaining - self.min_prefill_rows if 0 < left < self.min_prefill_rows else rows
+
 
 # The most rows of one chunk whose logits are kept: 16 MB of them at 131,072 ids.
 LOGITS_ROWS = 32

@@ -24,6 +24,7 @@ from mistral_small_edge.engine.outputs import (
     TextOutput,
 )
 from mistral_small_edge.engine.prefix_cache import PrefixCache
+from mistral_small_edge.engine.rereading import Rereading
 from mistral_small_edge.engine.sampler import Sampled, Sampler, score
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Recall, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
@@ -102,6 +103,7 @@ class Engine:
             draft_model=draft_model,
             gathering=gathering,
         )
+        self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._sequences: dict[int, Sequence] = {}
         self._looking: tuple[Image, Looking] | None = None
         self._outputs: list[tuple[int, Output]] = []
@@ -177,6 +179,13 @@ class Engine:
             case Look(sequence, picture):
                 self._look(sequence, picture.image)
         return self._outputs
+
+    def read_again(self) -> bool:
+        """Use a moment without work for the next turn of a conversation; whether there is more to do.
+
+        Changes no output, and holds up whoever asks meanwhile by one small chunk.
+        """
+        return self._rereading.step()
 
     def keep(self, *, closing: bool = False) -> bool:
         """Have what slots hold outlive the process; as `Shelves.keep`."""

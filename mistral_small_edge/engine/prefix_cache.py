@@ -34,14 +34,24 @@ class Allocation:
 
 @dataclass(slots=True)
 class _Slot:
-    """Rows `:length` hold `tokens[:length]`; of a busy slot the list is its holder's, and grows."""
+    """Rows `:length` hold `tokens[:length]`; of a busy slot the list is its holder's, and grows.
+
+    Of a free slot there are more tokens than rows while these are read again.
+    """
 
     tokens: Sequence[int] = field(default_factory=list)
     length: int = 0
     num_exact: int = 0
     busy: bool = False
     released: int = 0  # when, on the cache's own clock
+    goes_on: bool = False  # whether its holder must repeat, and went on from all that it held
     before: tuple[Sequence[int], int] = ((), 0)  # what it held when it was taken, and how exact
+
+    @property
+    def num_written(self) -> int:
+        """Rows of text at the end that no prefill computed, or that are to be computed again."""
+        rest = self.tokens[self.num_exact :]
+        return len(rest) if min(rest, default=0) >= 0 else 0
 
     def common(self, prompt: Sequence[int]) -> int:
         return min(common_prefix(self.tokens, prompt), self.length)
@@ -90,6 +100,7 @@ class PrefixCache:
         index = best[2]
         taken = self._slots[index]
         taken.busy = True
+        taken.goes_on = exact and commons[index] == taken.length > 0
         taken.before = taken.tokens[: taken.length], taken.num_exact
         # What the holder is about to overwrite must not be matched if it never gives news.
         taken.tokens, taken.length = prompt, usable[index]
@@ -127,6 +138,31 @@ class PrefixCache:
             if (best is None or usable > best.num_cached) and self._pays(usable, taken.length):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best
+
+    def written(self, least: int) -> tuple[int, Sequence[int], int] | None:
+        """A free slot whose next holder will have to read what was written, if it goes on as before.
+
+        Args:
+            least: so many of its rows at least, none of them a picture's.
+
+        Returns:
+            The slot, what it holds, and from which row on that was not read; the last one released.
+        """
+        found = [
+            (slot.released, index)
+            for index, slot in enumerate(self._slots)
+            if slot.goes_on and not slot.busy and slot.num_written >= least
+        ]
+        if not found:
+            return None
+        _, index = max(found)
+        slot = self._slots[index]
+        return index, slot.tokens, slot.num_exact
+
+    def forget(self, slot: int) -> None:
+        """Note that a free slot holds nothing."""
+        held = self._slots[slot]
+        held.tokens, held.length, held.num_exact = [], 0, 0
 
     def free(self) -> dict[int, int]:
         """Each slot that nobody uses, with the number of rows that it holds."""

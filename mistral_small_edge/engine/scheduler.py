@@ -299,8 +299,11 @@ class Scheduler:
             return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
         border, picture = sequence.stretch
         score = sequence.params.prompt_logprobs is not None
+        remaining = border - start
         end = start + (
-            min(border - start, LOGITS_ROWS) if score else self._prefill_size(border - start)
+            min(remaining, LOGITS_ROWS)
+            if score
+            else self._rows.cut(remaining, self.chunk_size.size)
         )
         return Chunk(
             sequence.slot,
@@ -312,14 +315,6 @@ class Scheduler:
             # Only what must repeat pays for it.
             padding=self._padding(start, end) if sequence.params.repeatable and not score else 0,
         )
-
-    def _prefill_size(self, remaining: int) -> int:
-        size = min(remaining, self.chunk_size.size)
-        left = remaining - size
-        # A chunk is at least twice min_prefill_rows, so what this takes away leaves enough.
-        if 0 < left < self._rows.min_prefill_rows:
-            size = remaining - self._rows.min_prefill_rows
-        return size
 
     def _padding(self, start: int, end: int) -> int:
         """Rows that a chunk lacks to be of its class: before a picture text is often short."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
 
 T = TypeVar("T")
-IDLE_SECONDS = 1.0  # without work or a word, until what was read is kept
+IDLE_SECONDS = 1.0  # without work or a word, until they are used
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class OutputStream:
 class Worker:
     """Drives an Engine in a thread of its own.
 
-    In an idle moment it has the engine keep what was read: whoever kills the process later does
-    not lose it. `idle_seconds` make such a moment.
+    In an idle moment it has the engine read what it wrote, where that will be needed, and keep what
+    was read: whoever kills the process later does not lose it. `idle_seconds` make such a moment.
     """
 
     def __init__(self, engine: Engine, *, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -255,12 +255,23 @@ class Worker:
 
     def _next(self) -> _Command:
         """What was asked, as soon as it is."""
+        wait = self._idle_seconds
         while self._unkept:
             try:
-                return self._inbox.get(timeout=self._idle_seconds)
+                return self._inbox.get(timeout=wait)
             except Empty:
-                self._unkept = self._engine.keep()
+                wait = self._use_idle_moment()
         return self._inbox.get()
+
+    def _use_idle_moment(self) -> float:
+        """Prepare for what may come; how long to wait until more of it is done."""
+        self._step_begun = time.monotonic()
+        has_read = self._engine.read_again()
+        self._step_begun = None
+        if has_read:
+            return 0
+        self._unkept = self._engine.keep()
+        return self._idle_seconds
 
     def _dispatch(self, outputs: list[tuple[int, Output]]) -> None:
         told: dict[int, OutputStream] = {}

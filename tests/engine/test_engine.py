@@ -81,7 +81,9 @@ params = st.builds(
 steps = st.one_of(
     st.tuples(st.just("add"), prompts, params),
     st.tuples(st.just("abort"), st.integers(0, 30), st.none()),
+    st.tuples(st.just("go on"), st.integers(0, 30), params),
     st.tuples(st.just("step"), st.none(), st.none()),
+    st.tuples(st.just("idle"), st.none(), st.none()),
 )
 
 
@@ -133,6 +135,19 @@ class Desk:
         self.engine.check(prompt, sampling)
         self.engine.add(request, prompt, sampling)
         return request
+
+    def go_on(self, request: int, sampling: SamplingParams) -> None:
+        """The next turn behind a request, if that has ended and there is room for one."""
+        if request not in self.asked or not self.ended(request):
+            return
+        prompt, _ = self.asked[request]
+        tokens = (*prompt.tokens, *self.text(request).encode(), 0, 1)
+        if len(tokens) < self.runner.context_length:
+            self.add(Prompt(tokens, prompt.pictures), sampling)
+
+    def idle(self) -> None:
+        self.engine.read_again()
+        self.check_books()
 
     def abort(self, request: int) -> None:
         self.engine.abort(request)
@@ -229,6 +244,12 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
         elif verb == "abort":
             assert isinstance(what, int)
             desk.abort(what)
+        elif verb == "go on":
+            assert isinstance(what, int)
+            assert sampling is not None
+            desk.go_on(what, sampling)
+        elif verb == "idle":
+            desk.idle()
         else:
             desk.step()
     desk.run()
