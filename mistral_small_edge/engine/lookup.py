@@ -1,7 +1,8 @@
 """Where the last tokens of a text stood before in it, and what came next there.
 
 An answer that edits, extracts or quotes goes on as its prompt did. The whole text is searched for
-each draft: a comparison of all its tokens takes some millionths of a second.
+each draft: a comparison of all its tokens takes some millionths of a second. Where the last two tokens
+never stood together before, as most often in prose, not even that.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ class Lookup:
     def __init__(self) -> None:
         self._tokens = np.empty(1024, np.int32)
         self._length = 0
+        self._pairs: set[tuple[int, int]] = set()  # tokens that stood side by side
         self._expected = (
             0  # the place from which the last draft was taken, and how far it was right
         )
 
     def find(self, tokens: Sequence[int], most: int) -> Found | None:
         """The likeliest continuation, of up to `most` tokens."""
-        self._follow(tokens)
+        if not self._follow(tokens):
+            return None
         at, match = self._place()
         if match < MIN_MATCH:
             return None
@@ -48,7 +51,8 @@ class Lookup:
         self._expected = at
         return Found(continued, match) if continued else None
 
-    def _follow(self, tokens: Sequence[int]) -> None:
+    def _follow(self, tokens: Sequence[int]) -> bool:
+        """Take in what is new; whether the last two tokens may have stood together before."""
         new = tokens[self._length :]
         length = self._length + len(new)
         if length > len(self._tokens):
@@ -56,8 +60,16 @@ class Lookup:
             grown[: self._length] = self._tokens[: self._length]
             self._tokens = grown
         self._tokens[self._length : length] = [max(token, _PICTURE) for token in new]
+        first = max(0, self._length - 1)
         self._expected += len(new)
         self._length = length
+        if length < MIN_MATCH:
+            return False
+        self._pairs.update(zip(tokens[first:-2], tokens[first + 1 : -1], strict=True))
+        last = tokens[-2], tokens[-1]
+        has_stood = last in self._pairs
+        self._pairs.add(last)
+        return has_stood
 
     def _place(self) -> tuple[int, int]:
         """Behind which earlier tokens the text stands as it does at its end; for how many of them.

@@ -269,7 +269,7 @@ class Scheduler:
 
     def _to_gather(self) -> Swap | None:
         """A step towards answers that lie side by side."""
-        if self._gathering is None or not self._settled:
+        if self._gathering is None or not self._settled or len(self._decoding) < 2:
             return None
         free = self._cache.free()
         move = self._gathering.move(self._groups(self._decoding), free)

@@ -173,6 +173,7 @@ class _Batch:
         self._n_seq_id = np.ones(capacity, np.int32)
         # seq_id[i] points at _slot[i].
         self._seq_id = self._slot.ctypes.data + np.arange(capacity, dtype=np.uintp) * 4
+        self._tokens = _pointer(self._token, lib.llama_token)
         self._vectors: NDArray[np.float32] | None = None  # what struct.embd points at
         self.struct: Any = lib.llama_batch(
             n_tokens=0,
@@ -189,6 +190,11 @@ class _Batch:
         at = 0
         for chunk in batch:
             last = at + len(chunk.tokens)
+            if last - at == 1 and chunk.sample and not chunk.padding and chunk.vectors is None:
+                self._set(at, chunk)
+                rows.append(at)
+                at = last
+                continue
             end = last + chunk.padding
             self._pos[at:end] = np.arange(chunk.start, chunk.start + end - at)
             self._slot[at:end] = chunk.slot
@@ -205,11 +211,18 @@ class _Batch:
         self.struct.n_tokens = at
         return tuple(rows)
 
+    def _set(self, at: int, chunk: Chunk) -> None:
+        """One row, as all of an answer are: slices of one take several times as long."""
+        self._token[at] = chunk.tokens[0]
+        self._pos[at] = chunk.start
+        self._slot[at] = chunk.slot
+        self._logits[at] = 1
+
     def _point_at_input(self, first: Chunk) -> None:
         """Tokens or vectors: llama.cpp reads the one that is given, and a picture comes alone."""
         self._vectors = _padded(first.vectors, first.padding)
         if self._vectors is None:
-            self.struct.token, self.struct.embd = _pointer(self._token, lib.llama_token), None
+            self.struct.token, self.struct.embd = self._tokens, None
         else:
             self.struct.token, self.struct.embd = None, _pointer(self._vectors, ctypes.c_float)
 
