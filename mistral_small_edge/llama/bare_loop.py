@@ -15,7 +15,7 @@ from llama_cpp import llama_cpp as lib
 from mistral_small_edge.engine.sampler import Sampler
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.llama.model import Model, ModelOptions, new_context
-from mistral_small_edge.llama.runner import logits_at
+from mistral_small_edge.llama.runner import LogitsRows
 
 if TYPE_CHECKING:
     from mistral_small_edge.sampling_params import SamplingParams
@@ -36,6 +36,7 @@ class BareLoop:
         self._vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
         self._batch_rows = options.batch_rows
         self._context: Any = new_context(model.weights, options)
+        self._logits = LogitsRows(self._context, self._vocab_size)
 
     def run(self, prompt: tuple[int, ...], params: SamplingParams, count: int) -> BareTimes:
         """What the prompt takes, and `count` - 1 decode steps after it."""
@@ -52,7 +53,7 @@ class BareLoop:
         return BareTimes(read - begun, time.perf_counter() - read)
 
     def _next(self, sampler: Sampler) -> int:
-        return sampler.sample(logits_at(self._context, -1, self._vocab_size)).token
+        return sampler.sample(self._logits.at(-1)).token
 
     def close(self) -> None:
         """Free the context. Idempotent."""

@@ -43,7 +43,9 @@ class LlamaRunner:
         self._projector = projector
         self._context = model.context
         self._memory = lib.llama_get_memory(model.context)
-        self._vocab_size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
+        self._logits = LogitsRows(
+            model.context, lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.weights))
+        )
         self.max_sequences = options.max_sequences
         self.context_length = options.context_length
         self.keeps_rows = not (
@@ -103,7 +105,7 @@ class LlamaRunner:
 
     def logits(self, row: int) -> Logits:
         """llama.cpp's own at `row` of the last batch, (vocabulary,), until the next one."""
-        return logits_at(self._context, row, self._vocab_size)
+        return self._logits.at(row)
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Put the leading rows of one slot into another; the whole lane moves with the next batch.
@@ -138,10 +140,21 @@ class LlamaRunner:
         short_calls.memory_seq_rm(self._memory, slot, length, -1)
 
 
-def logits_at(context: Any, row: int, vocab_size: int) -> Logits:
-    """A context's own logits at `row` of its last batch, (vocabulary,), until the next one."""
-    first = ctypes.addressof(short_calls.get_logits_ith(context, row).contents)
-    return np.frombuffer(memoryview((ctypes.c_float * vocab_size).from_address(first)), np.float32)
+class LogitsRows:
+    """A context's own logits, where llama.cpp has them."""
+
+    def __init__(self, context: Any, vocab_size: int) -> None:
+        self._context = context
+        self._row = ctypes.c_float * vocab_size
+        self._known: dict[int, Logits] = {}  # they come to lie in the same few places
+
+    def at(self, row: int) -> Logits:
+        """Those at `row` of the last batch, (vocabulary,), until the next one."""
+        address = short_calls.get_logits_ith(self._context, row)
+        if address not in self._known:
+            floats = memoryview(self._row.from_address(address))
+            self._known[address] = np.frombuffer(floats, np.float32)
+        return self._known[address]
 
 
 class _Teams:

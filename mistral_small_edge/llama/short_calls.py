@@ -22,4 +22,5 @@ def _held(name: str) -> Any:
 
 
 get_logits_ith = _held("llama_get_logits_ith")
+get_logits_ith.restype = ctypes.c_void_p  # where they begin; nobody needs an object for it
 memory_seq_rm = _held("llama_memory_seq_rm")
