@@ -90,9 +90,14 @@ def bench(
         raise InvalidRequest("--tune is to find what --threads says: give one of them", "--tune")
     with load(model, config, verbose, try_again=tune) as llm:
         figures = _measure(llm, workload, sweep=sweep or tune, depth=depth or plot is not None)
+        threads = llm.threads
         if tune and figures.sweep is not None:
-            llm.keep_threads(figures.sweep.best_for_decode)
-            figures = replace(figures, tuned=Tuned.of(llm, figures.sweep.best_for_decode))
+            threads = figures.sweep.best_for_decode
+            llm.keep_threads(threads)
+    if tune:  # all else was found with as many threads as were the fastest before
+        has_changed = threads != llm.threads
+        with load(model, replace(config, threads=threads), verbose, try_again=has_changed) as llm:
+            figures = replace(figures, tuned=Tuned.of(llm))
     figures.show(as_json=as_json)
     if plot is not None:
         _draw(plot, figures)
@@ -129,6 +134,6 @@ def _draw(path: Path, figures: Figures) -> None:
     from mistral_small_edge.benchmark.plot import draw
 
     report = figures.report
-    title = f"{report.model}, {report.threads} threads"
+    title = f"{report.model}, {report.threads} thread{'s' * (report.threads > 1)}"
     draw(path, title, figures.depths or (), report.bandwidth)
     console.note(f"Drawn: {path}")

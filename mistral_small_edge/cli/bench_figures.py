@@ -24,9 +24,9 @@ class Tuned:
     repack: bool
 
     @classmethod
-    def of(cls, llm: LLM, threads: int) -> Self:
-        """What `llm` was loaded with, and the number of threads that was measured afterwards."""
-        return cls(threads, llm.flash_attention, llm.repack)
+    def of(cls, llm: LLM) -> Self:
+        """What `llm` was loaded with."""
+        return cls(llm.threads, llm.flash_attention, llm.repack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def _show_depths(depths: Sequence[Depth]) -> None:
 def _show_tuned(tuned: Tuned) -> None:
     console.write_line("")
     console.write_line(
-        f"remembered: {tuned.threads} threads, attention "
+        f"remembered: {tuned.threads} thread{'s' * (tuned.threads > 1)}, attention "
         f"{'by tiles (--flash-attention on)' if tuned.flash_attention else 'whole'}, weights "
         f"{'laid out anew' if tuned.repack else 'as the file has them (--repack off)'}"
     )

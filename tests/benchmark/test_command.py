@@ -86,7 +86,7 @@ def test_what_was_tuned_is_told_and_remembered(
         found = {"threads": threads, "flash_attention": flash, "repack": repack}
         assert json.loads(told)["tuned"] == found
     else:
-        assert f"remembered: {threads} threads, " in told
+        assert f"remembered: {threads} thread{'s' * (threads > 1)}, " in told
 
 
 def test_threads_are_given_or_found(tiny: Path) -> None:
