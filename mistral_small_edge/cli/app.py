@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where an error becomes a sentence and a code."""
+"""The program: what all its commands have in common, and the one place where an error becomes a sentence and a code."""
 
 from __future__ import annotations
 
@@ -10,24 +10,13 @@ from typing import Annotated
 import typer
 
 from mistral_small_edge.cli import console, failures
-from mistral_small_edge.cli.ask import ask
-from mistral_small_edge.cli.batch import batch
-from mistral_small_edge.cli.bench import bench
-from mistral_small_edge.cli.cache import cache
-from mistral_small_edge.cli.chat import chat
+from mistral_small_edge.cli.commands import Commands
 from mistral_small_edge.cli.completion import join_bash_words
-from mistral_small_edge.cli.doctor import doctor
-from mistral_small_edge.cli.download import download
-from mistral_small_edge.cli.models import models
-from mistral_small_edge.cli.plan import plan
-from mistral_small_edge.cli.quantize import quantize
-from mistral_small_edge.cli.serve import serve
-from mistral_small_edge.cli.sessions import sessions
-from mistral_small_edge.cli.worker import worker
 from mistral_small_edge.errors import EdgeError
 
 app = typer.Typer(
     name=failures.PROGRAM,
+    cls=Commands,
     help="Mistral Small 3.2 on your own CPU or Mac.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,21 +42,6 @@ def _program(
     ] = False,
 ) -> None:
     """Mistral Small 3.2 on your own CPU or Mac."""
-
-
-app.command()(ask)
-app.command()(batch)
-app.command()(bench)
-app.command()(chat)
-app.command()(doctor)
-app.command()(download)
-app.command()(plan)
-app.command()(quantize)
-app.command()(serve)
-app.command()(worker)
-app.add_typer(cache, name="cache")
-app.add_typer(models, name="models")
-app.add_typer(sessions, name="sessions")
 
 
 def _accept_any_text() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mistral_small_edge import errors
+from mistral_small_edge.cli.commands import NAMES
 from mistral_small_edge.cli.failures import FACES, face_of, hint_for
 
 if TYPE_CHECKING:
@@ -76,6 +77,19 @@ def test_the_command_line_is_there_without_anything_heavy() -> None:
         f"import mistral_small_edge.cli.app, sys; print([m for m in {HEAVY} if m in sys.modules])"
     )
     assert run("-c", code).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_imports_no_other(name: str) -> None:
+    code = f"""
+import sys
+from mistral_small_edge.cli.app import app
+app({[name, "--help"]!r}, standalone_mode=False)
+print([other for other in {NAMES} if f"mistral_small_edge.cli.{{other}}" in sys.modules])
+"""
+    told = run("-c", code).stdout
+    assert told.startswith(f"Usage: -c {name} [OPTIONS]")
+    assert told.splitlines()[-1] == f"['{name}']"
 
 
 def test_importing_the_package_costs_nothing() -> None:
