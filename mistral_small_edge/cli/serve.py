@@ -134,8 +134,8 @@ def _prompt_memory(size: str | None) -> int | None:
 
 
 def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
+    from mistral_small_edge.server.listening import bind, url_of
     from mistral_small_edge.server.loading import Loading
-    from mistral_small_edge.server.run import bind, new_server, url_of
     from mistral_small_edge.store.catalog import resolve
 
     model = settle(model, engine)
@@ -153,8 +153,9 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
 
         loading = Loading(model, engine, tell)
         try:
-            # Only now: FastAPI is imported while the weights are read.
+            # Only now: these are imported while the weights are read.
             from mistral_small_edge.server.app import create_app
+            from mistral_small_edge.server.run import new_server
 
             app = create_app(loading.future, engine.max_sequences, config)
             new_server(app, config).run(sockets=[listening])

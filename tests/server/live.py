@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.config import ServerConfig
 from mistral_small_edge.server.app import create_app
-from mistral_small_edge.server.run import bind, new_server, url_of
+from mistral_small_edge.server.listening import bind, url_of
+from mistral_small_edge.server.run import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from mistral_small_edge.server.run import bind, url_of
+from mistral_small_edge.server.listening import bind, url_of
 
 
 def test_what_is_accepted_sends_at_once_what_it_is_given() -> None:
