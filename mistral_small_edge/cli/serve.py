@@ -153,7 +153,7 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
 
         loading = Loading(model, engine, tell)
         try:
-            # Only now: these are imported while the weights are read.
+            loading.is_reading.wait()  # or these imports hold it up
             from mistral_small_edge.server.app import create_app
             from mistral_small_edge.server.run import new_server
 

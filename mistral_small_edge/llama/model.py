@@ -133,6 +133,8 @@ def load_model(
     """
     redirect()
     lib.llama_backend_init()
+    if on_progress is not None:
+        on_progress(0)  # llama.cpp tells nothing until it has the vocabulary
     with capture_errors() as complaints:
         weights = _load_weights(path, options, on_progress)
         if not weights:

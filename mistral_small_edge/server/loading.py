@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Loading:
-    """Begins at once.
+    """Begins at once; `is_reading` when llama.cpp reads, and Python has nothing to do for it, or it has ended.
 
     Args:
         on_end: called in that thread with the model, or with what has failed.
@@ -26,6 +26,7 @@ class Loading:
         self, model: str, config: EngineConfig, on_end: Callable[[LLM | EdgeError], None]
     ) -> None:
         self.future: Future[LLM] = Future()
+        self.is_reading = threading.Event()
         self._model = model
         self._config = config
         self._on_end = on_end
@@ -52,7 +53,10 @@ class Loading:
         else:
             self.future.set_result(llm)
             self._on_end(llm)
+        finally:
+            self.is_reading.set()
 
     def _check(self, _fraction: float) -> None:
+        self.is_reading.set()
         if self._given_up.is_set():
             raise EngineStopped("it was told to stop")
