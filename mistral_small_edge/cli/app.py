@@ -1,4 +1,4 @@
-"""The program: what all its commands have in common, and the one place where an error becomes a sentence and a code."""
+"""What all commands have in common, and the one place where an error becomes a sentence and a code."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ENGINE = AnswerOptions()
 _SERVER = ServerConfig()
+_LOOKING_SECONDS = 1.0  # at a file, before it is read; workers may take longer to be found
 
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -153,7 +154,7 @@ def _run(model: str, engine: EngineConfig, config: ServerConfig) -> None:
 
         loading = Loading(model, engine, tell)
         try:
-            loading.is_reading.wait()  # or these imports hold it up
+            loading.is_reading.wait(_LOOKING_SECONDS)  # or these imports hold it up
             from mistral_small_edge.server.app import create_app
             from mistral_small_edge.server.run import new_server
 
