@@ -373,7 +373,7 @@ class Engine:
             sequence.answered = self._clock()
         is_end = self._tokenizer.is_end(sampled.token)
         if self._tokenizer.is_control(sampled.token) and not is_end:
-            self._append_control(sequence, sampled.token)
+            self._append_control(sequence, sampled)
         else:
             piece = b"" if is_end else self._tokenizer.token_bytes(sampled.token)
             self._show(sequence, sequence.append(sampled, piece))
@@ -385,10 +385,11 @@ class Engine:
         self._finish(sequence, reason)
         return None
 
-    def _append_control(self, sequence: Sequence, token: int) -> None:
-        self._show(sequence, sequence.append_control(token))
+    def _append_control(self, sequence: Sequence, sampled: Sampled) -> None:
+        self._show(sequence, sequence.append_control(sampled.token))
         if not sequence.text.stopped:  # by the text that was held back
-            self._emit(sequence, ControlOutput(token))
+            scored = None if sampled.score is None else self._scored(sampled)
+            self._emit(sequence, ControlOutput(sampled.token, scored))
 
     def _show(self, sequence: Sequence, text: str) -> None:
         if text:

@@ -72,9 +72,10 @@ class TextOutput:
 
 @dataclass(frozen=True, slots=True)
 class ControlOutput:
-    """A control token that the model wrote, other than the one that ends its answer."""
+    """A control token that the model wrote, other than the one that ends its answer; its scores, if asked for."""
 
     token: int
+    scored: ScoredToken | None = None
 
 
 @dataclass(frozen=True, slots=True)

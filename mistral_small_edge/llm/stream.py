@@ -19,6 +19,7 @@ from mistral_small_edge.chat.deltas import (
     TokenLogprob,
     Usage,
 )
+from mistral_small_edge.chat.parser import CALL
 from mistral_small_edge.engine.outputs import (
     ControlOutput,
     Failed,
@@ -111,12 +112,23 @@ class Stream:
                         replace(delta, logprobs=logprobs) if isinstance(delta, TextDelta) else delta
                     )
             case ControlOutput():
-                yield from self._parser.feed(Control(self._name(output.token)))
+                yield from self._marks(self._name(output.token), output.scored)
             case Finished():
                 yield from self._parser.finish()
                 yield _finish(output, called=self._parser.num_calls > 0)
             case Failed():
                 raise output.error
+
+    def _marks(self, name: str, scored: ScoredToken | None) -> Iterator[Delta]:
+        """What a control token means; one that means nothing is text, and has its score."""
+        mark = Control(name)
+        for delta in self._parser.feed(mark):
+            is_text = mark != CALL and isinstance(delta, TextDelta) and delta.text == name
+            if is_text and scored is not None:
+                logprob = replace(_logprob(scored), token=name, token_bytes=name.encode())
+                yield TextDelta(name, (logprob,))
+            else:
+                yield delta
 
 
 def _logprob(scored: ScoredToken) -> TokenLogprob:

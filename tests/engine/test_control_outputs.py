@@ -83,3 +83,17 @@ def test_stops_end_no_text_once_dropped() -> None:
     detokenizer.drop_stops()
     assert detokenizer.feed(b"axb") == "axb"
     assert not detokenizer.stopped
+
+
+def test_controls_are_scored_as_text_is() -> None:
+    tokenizer = FakeTokenizer(controls=VOWELS | frozenset(range(256, VOCAB)))
+    engine = Engine(FakeRunner(context_length=400), tokenizer, prefill_chunk=16)
+    engine.add(0, Prompt((1, 1, 2)), SamplingParams(max_tokens=60, top_logprobs=1))
+    controls = []
+    while engine.has_work:
+        controls += [one for _, one in engine.step() if isinstance(one, ControlOutput)]
+    assert controls
+    for control in controls:
+        assert control.scored is not None
+        assert control.scored.chosen.logprob == 0  # the fake is sure of what it says
+        assert len(control.scored.top) == 1
