@@ -3,7 +3,8 @@
 Protocol: `allocate` hands out a free slot and says how many leading rows of it can stay; the
 holder computes the rest, tells of it with `advance`, and gives the slot back with `release`, naming
 the tokens whose rows are valid then. What any slot holds, busy or not, may be copied into another:
-`donor` says which one is worth it. Pure ints.
+`donor` says which one is worth it. What a free one holds may be computed again from some row on: `written`
+says which one and where, and `advance` how far that has come. Pure ints.
 """
 
 from __future__ import annotations
