@@ -29,6 +29,7 @@ from mistral_small_edge.engine.sampler import Sampled, Sampler, score
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Recall, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.shelves import Shelves
+from mistral_small_edge.engine.viewing import Viewing
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
     DecodeFailed,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         Constraint,
         DraftModel,
         Logits,
-        Looking,
         ModelRunner,
         Tokenizer,
     )
@@ -104,8 +104,8 @@ class Engine:
             gathering=gathering,
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
+        self._viewing = Viewing(runner, clock)
         self._sequences: dict[int, Sequence] = {}
-        self._looking: tuple[Image, Looking] | None = None
         self._outputs: list[tuple[int, Output]] = []
 
     @property
@@ -193,7 +193,7 @@ class Engine:
 
     def close(self) -> None:
         """Give up what is under way; the engine is not used again. Idempotent."""
-        self._stop_looking()
+        self._viewing.stop()
         self._shelves.close()
 
     def _compute(self, batch: Batch, sequences: tuple[Sequence, ...]) -> None:
@@ -223,7 +223,7 @@ class Engine:
             return
         self.scheduler.copied(copy)
         self._report_progress(sequence)
-        self._stop_if_unwanted()
+        self._viewing.stop_if_unwanted(self._sequences.values())
 
     def _swap(self, swap: Swap) -> None:
         """Have a sequence and what a free slot holds change places; if that fails, it stays."""
@@ -251,50 +251,13 @@ class Engine:
             self.scheduler.copied(Copy(sequence, rows))
 
     def _look(self, sequence: Sequence, image: Image) -> None:
-        """Bring the picture's vectors nearer by a slice; several requests may wait for them."""
-        sequence.vectors = self._runner.seen(image)
-        if sequence.vectors is not None:
-            return
-        if self._looking is None:
-            self._looking = image, self._runner.look_at(image)
-            self._report_looking(sequence, 0.0)  # a slice may take seconds
-            return
-        seen, looking = self._looking
-        if seen.digest != image.digest:
-            return  # one at a time: this picture's turn comes
-        begun = self._clock()
         try:
-            sequence.vectors = looking.advance()
+            done = self._viewing.step(sequence, image)
         except (EncodeFailed, ModelLoadFailed) as error:
-            self._stop_looking()
             self._fail(sequence, error, rows_valid=True)
             return
-        sequence.looked += self._clock() - begun
-        self._report_looking(sequence, looking.done)
-        if sequence.vectors is not None:
-            self._stop_looking()
-
-    def _stop_looking(self) -> None:
-        if self._looking is not None:
-            self._looking[1].close()
-            self._looking = None
-
-    def _stop_if_unwanted(self) -> None:
-        if self._looking is not None and not self._is_wanted(self._looking[0]):
-            self._stop_looking()
-
-    def _is_wanted(self, image: Image) -> bool:
-        """Whether it is the next picture of a prompt that is being read.
-
-        Not a later one, nor a prompt's that waits for a slot: nobody would go on looking before
-        what he needs first, and that would wait for this.
-        """
-        return any(
-            sequence.status is SequenceStatus.PREFILL
-            and (coming := sequence.prompt.next_picture(sequence.num_computed)) is not None
-            and coming.image.digest == image.digest
-            for sequence in self._sequences.values()
-        )
+        if done is not None:
+            self._report_looking(sequence, done)
 
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
@@ -431,7 +394,7 @@ class Engine:
     def _end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         self.scheduler.end(sequence, rows_valid=rows_valid)
         del self._sequences[sequence.request]
-        self._stop_if_unwanted()
+        self._viewing.stop_if_unwanted(self._sequences.values())
 
     def _report_progress(self, sequence: Sequence) -> None:
         total = len(sequence.prompt)
