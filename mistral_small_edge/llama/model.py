@@ -6,7 +6,6 @@ Owns llama.cpp's two pointers and nothing else.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_small_edge.config import KVType
-
-ALL_LAYERS = -1
 
 # Measured on x86 with AVX2 and AVX-512: without flash attention 1 to 3 rows decode alike with
 # quantized weights, one row unlike two with others, and prefill repeats from 8 rows on. Flash
@@ -46,7 +43,7 @@ class ModelOptions:
     """How weights and context are laid out; every choice has been made.
 
     `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
-    `gpu_layers` None means what the platform does best; `float_matrices` says that some of the
+    `gpu_layers` are computed by an accelerator, the others by the processor alone; `float_matrices` says that some of the
     file's are not quantized; `repack` lays weights out anew for this processor's kernels; `workers` have
     the last layers, in their order.
     """
@@ -55,7 +52,7 @@ class ModelOptions:
     max_sequences: int
     prefill_chunk: int
     threads: int
-    gpu_layers: int | None
+    gpu_layers: int
     kv_type: KVType
     flash_attention: bool
     mlock: bool
@@ -73,7 +70,7 @@ class ModelOptions:
     @property
     def offloads(self) -> bool:
         """Whether any layer is computed elsewhere than by threads of ours."""
-        return bool(self.workers) or _gpu_layers(self.gpu_layers) != 0
+        return bool(self.workers) or self.gpu_layers > 0
 
     @property
     def batch_rows(self) -> int:
@@ -187,7 +184,7 @@ def _load_weights(
         return not raised
 
     params = lib.llama_model_default_params()
-    params.n_gpu_layers = _gpu_layers(options.gpu_layers)
+    params.n_gpu_layers = options.gpu_layers
     if options.workers:
         remote = RemoteLayers(options.workers)
         remote.apply(params)
@@ -200,13 +197,6 @@ def _load_weights(
             lib.llama_model_free(weights)
         raise raised[0]
     return weights
-
-
-def _gpu_layers(wanted: int | None) -> int:
-    if wanted is not None:
-        return wanted
-    metal = sys.platform == "darwin" and lib.llama_supports_gpu_offload()
-    return ALL_LAYERS if metal else 0
 
 
 def _context_params(options: ModelOptions) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
 from mistral_small_edge.gguf import read_projector, read_row_break
 from mistral_small_edge.host import Host, available_memory, choose_threads
+from mistral_small_edge.llama.accelerator import accelerators
 from mistral_small_edge.llama.model import ModelOptions, WorkerShare
 from mistral_small_edge.llama.projector import Projector, ProjectorOptions
 from mistral_small_edge.llama.vector_cache import VectorCache
@@ -74,12 +76,29 @@ def choose_options(
         max_sequences=config.max_sequences,
         prefill_chunk=config.prefill_chunk,
         threads=config.threads or threads or choose_threads(host),
-        gpu_layers=config.gpu_layers,
+        gpu_layers=choose_gpu_layers(header, config),
         kv_type=config.kv_type,
         flash_attention=flash_attention,
         mlock=config.mlock,
         float_matrices=header.has_float_matrices,
     )
+
+
+def choose_gpu_layers(header: ModelHeader, config: EngineConfig) -> int:
+    """How many layers an accelerator computes: as asked, else all on Apple Metal and none elsewhere.
+
+    Raises:
+        InvalidRequest: some are asked for, and there is none.
+    """
+    if config.gpu_layers is None:
+        return header.block_count + 1 if sys.platform == "darwin" and accelerators() else 0
+    if config.gpu_layers and not accelerators():
+        raise InvalidRequest(
+            f"gpu_layers is {config.gpu_layers}, and llama.cpp finds no accelerator here: it was built "
+            "without one, or its driver is missing; leave gpu_layers out to compute on the processor",
+            "gpu_layers",
+        )
+    return config.gpu_layers
 
 
 def choose_projector(
@@ -191,7 +210,7 @@ def new_projector(
             layers=header.block_count,
             row_break=read_row_break(header.path),
             threads=options.threads,
-            use_gpu=options.gpu_layers != 0,
+            use_gpu=options.gpu_layers > 0,
         ),
         model,
         VectorCache(fingerprint_of_sight(header.path), config.image_cache, model=header.path.name),

@@ -1,0 +1,72 @@
+"""Layers on an accelerator: as many as was asked, none where there is none, and nothing behind our back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from llama_cpp import llama_cpp as lib
+
+from mistral_small_edge.config import EngineConfig
+from mistral_small_edge.errors import InvalidRequest
+from mistral_small_edge.gguf import read_header
+from mistral_small_edge.host import probe_host
+from mistral_small_edge.llama.accelerator import accelerators
+from mistral_small_edge.llm import LLM, setup
+from mistral_small_edge.llm.setup import choose_options
+from tests.tiny_gguf import write_tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_small_edge.llama.model import ModelOptions
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "tiny.gguf")
+
+
+def found(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(setup, "accelerators", lambda: names)
+
+
+def chosen(model: Path, gpu_layers: int | None) -> ModelOptions:
+    config = EngineConfig(context_length=64, threads=1, gpu_layers=gpu_layers)
+    return choose_options(read_header(model), probe_host(), config)
+
+
+def test_layers_for_an_accelerator_that_is_not_there_are_refused(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(monkeypatch)
+    with pytest.raises(InvalidRequest, match=r"gpu_layers is 7, .* no accelerator") as caught:
+        LLM.load(model, EngineConfig(context_length=64, gpu_layers=7))
+    assert caught.value.param == "gpu_layers"
+
+
+@pytest.mark.parametrize("asked", [0, None])
+def test_none_are_needed_for_none(
+    model: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None
+) -> None:
+    found(monkeypatch)
+    options = chosen(model, asked)
+    assert (options.gpu_layers, options.offloads) == (0, False)
+
+
+@pytest.mark.parametrize(("system", "everything"), [("darwin", True), ("linux", False)])
+def test_left_open_all_are_metals_and_no_other_accelerators(
+    model: Path, monkeypatch: pytest.MonkeyPatch, system: str, everything: bool
+) -> None:
+    found(monkeypatch, "one")
+    monkeypatch.setattr(sys, "platform", system)
+    layers = read_header(model).block_count
+    assert chosen(model, None).gpu_layers == (layers + 1 if everything else 0)
+    assert chosen(model, 1).gpu_layers == 1
+
+
+def test_a_build_without_accelerators_has_none() -> None:
+    if lib.llama_print_system_info().count(b" : ") > 1:
+        pytest.skip("this build knows others than the processor")
+    assert accelerators() == ()
