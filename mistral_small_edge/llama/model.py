@@ -218,6 +218,8 @@ def _context_params(options: ModelOptions) -> Any:
         "q4_0": lib.GGML_TYPE_Q4_0,
     }
     params.type_k = params.type_v = kv_types[options.kv_type]
+    # Else an accelerator computes the processor's layers, too, of batches of 32 rows and more.
+    params.op_offload = False
     # Lanes of their own: what one sequence yields does not depend on how full the others are.
     params.kv_unified = False
     params.no_perf = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from llama_cpp import llama_cpp as lib
@@ -13,6 +13,7 @@ from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.accelerator import accelerators
+from mistral_small_edge.llama.model import load_model
 from mistral_small_edge.llm import LLM, setup
 from mistral_small_edge.llm.setup import choose_options
 from tests.tiny_gguf import write_tiny_model
@@ -64,6 +65,23 @@ def test_left_open_all_are_metals_and_no_other_accelerators(
     layers = read_header(model).block_count
     assert chosen(model, None).gpu_layers == (layers + 1 if everything else 0)
     assert chosen(model, 1).gpu_layers == 1
+
+
+def test_the_processors_layers_are_computed_by_the_processor(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long batches would move to an accelerator by themselves, and give other bits than short ones."""
+    made: list[Any] = []
+    original = lib.llama_init_from_model
+
+    def watch(weights: Any, params: Any) -> Any:
+        made.append(params)
+        return original(weights, params)
+
+    monkeypatch.setattr(lib, "llama_init_from_model", watch)
+    load_model(model, chosen(model, 0)).close()
+    (params,) = made
+    assert not params.op_offload
 
 
 def test_a_build_without_accelerators_has_none() -> None:
