@@ -35,10 +35,10 @@ def fingerprint_of_files(parts: Sequence[Path]) -> str:
     return _of_files(parts).hexdigest()
 
 
-def fingerprint_of_sight(projector: Path) -> str:
-    """The same for what a picture becomes, which no option of the text model changes."""
+def fingerprint_of_sight(projector: Path, options: ModelOptions) -> str:
+    """The same for what a picture becomes: of the text model's options only what computes it matters."""
     digest = _of_files([projector])
-    digest.update(repr(_build()).encode())
+    digest.update(repr((_build(), options.gpu_layers > 0)).encode())
     return digest.hexdigest()
 
 

@@ -213,7 +213,9 @@ def new_projector(
             use_gpu=options.gpu_layers > 0,
         ),
         model,
-        VectorCache(fingerprint_of_sight(header.path), config.image_cache, model=header.path.name),
+        VectorCache(
+            fingerprint_of_sight(header.path, options), config.image_cache, model=header.path.name
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.accelerator import accelerators
 from mistral_small_edge.llama.model import load_model
 from mistral_small_edge.llm import LLM, setup
+from mistral_small_edge.llm.fingerprint import fingerprint_of_sight
 from mistral_small_edge.llm.setup import choose_options
 from tests.tiny_gguf import write_tiny_model
 
@@ -82,6 +84,15 @@ def test_the_processors_layers_are_computed_by_the_processor(
     load_model(model, chosen(model, 0)).close()
     (params,) = made
     assert not params.op_offload
+
+
+def test_what_pictures_become_is_kept_apart_by_what_looked_at_them(model: Path) -> None:
+    here = chosen(model, 0)
+    marks = [
+        fingerprint_of_sight(model, options)
+        for options in (here, replace(here, gpu_layers=1), replace(here, gpu_layers=2))
+    ]
+    assert marks[0] != marks[1] == marks[2]
 
 
 def test_a_build_without_accelerators_has_none() -> None:
