@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.llm import LLM
+from tests.model.config import engine_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def llm() -> Iterator[LLM]:
-    with LLM.load("demo", EngineConfig(context_length=2048, max_sequences=4, threads=1)) as llm:
+    with LLM.load("demo", engine_config(context_length=2048, max_sequences=4, threads=1)) as llm:
         yield llm

@@ -11,13 +11,15 @@ import pytest
 
 from mistral_small_edge.chat.deltas import ChatResponse, Finish, Progress, TextDelta, collect
 from mistral_small_edge.chat.messages import ChatRequest, Message
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import ContextLengthExceeded, EngineStopped, InvalidRequest
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.sampling_params import SamplingParams
+from tests.model.config import engine_config
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mistral_small_edge.config import EngineConfig
 
 pytestmark = pytest.mark.model
 
@@ -110,7 +112,7 @@ def test_questions_about_one_document_read_it_once_and_get_the_same_bits(llm: LL
     document = "The harbour master writes the arrival of every ship into a large book. " * 20
     sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
     texts = [document + question for question in ("Who writes?", "Why?", "What?", "Where?")]
-    with LLM.load("demo", EngineConfig(context_length=1024, threads=1)) as alone:
+    with LLM.load("demo", engine_config(context_length=1024, threads=1)) as alone:
         expected = [ask(alone, text, sampling).logprobs for text in texts]
     ask(llm, "Something else.", sampling)
     with ThreadPoolExecutor(4) as pool:
@@ -123,7 +125,7 @@ def test_questions_about_one_document_read_it_once_and_get_the_same_bits(llm: LL
 def test_a_restart_reads_nothing_again_and_gives_the_same_bits(tmp_path: Path) -> None:
     document = "The harbour master writes the arrival of every ship into a large book. " * 20
     sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
-    config = EngineConfig(context_length=1024, threads=1, prompt_cache=tmp_path / "prompts")
+    config = engine_config(context_length=1024, threads=1, prompt_cache=tmp_path / "prompts")
     answers = []
     for question in ("Who writes?", "Who writes?", "Why?"):
         with LLM.load("demo", config) as restarted:
@@ -141,7 +143,7 @@ def test_conversations_that_share_a_slot_are_read_once_and_get_the_same_bits() -
     document = "harbour master writes the arrival of every ship into a large book. " * 20
     texts = [f"{first} {document}" for first in ("The", "Our")]
     sampling = replace(GREEDY, max_tokens=8, top_logprobs=2)
-    config = EngineConfig(context_length=1024, threads=1)
+    config = engine_config(context_length=1024, threads=1)
     with LLM.load("demo", config) as llm:
         cold, warm = ([ask(llm, text, sampling) for text in texts] for _ in range(2))
         for before, after in zip(cold, warm, strict=True):
@@ -238,10 +240,10 @@ def test_control_tokens_in_a_message_are_text(llm: LLM) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        EngineConfig(context_length=512, flash_attention="on"),
-        EngineConfig(context_length=512, kv_type="q8_0"),
-        EngineConfig(context_length=512, prefill_chunk=1, threads=1),
-        EngineConfig(context_length=512, max_sequences=3, flash_attention="on", prefill_chunk=16),
+        engine_config(context_length=512, flash_attention="on"),
+        engine_config(context_length=512, kv_type="q8_0"),
+        engine_config(context_length=512, prefill_chunk=1, threads=1),
+        engine_config(context_length=512, max_sequences=3, flash_attention="on", prefill_chunk=16),
     ],
     ids=str,
 )
@@ -251,7 +253,7 @@ def test_every_way_of_loading_answers(config: EngineConfig) -> None:
 
 
 def test_closing_ends_live_streams_and_refuses_later_ones() -> None:
-    llm = LLM.load("demo", EngineConfig(context_length=512))
+    llm = LLM.load("demo", engine_config(context_length=512))
     stream = llm.stream(request("Go on.", SamplingParams(ignore_eos=True)))
     next(stream)
     llm.close()

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.quantization import Wishes, agreement, find_recipe, plan, run, score
 from mistral_small_edge.store.catalog import resolve
+from tests.model.config import engine_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.model
 
-CONFIG = EngineConfig(context_length=1024, threads=1, repack="off", flash_attention="off")
+CONFIG = engine_config(context_length=1024, threads=1, repack="off", flash_attention="off")
 
 
 def test_fewer_bits_lose_some(llm: LLM, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from mistral_small_edge.chat.deltas import ImageProgress
 from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.images.sources import image_from
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.sampling_params import SamplingParams
 from scripts.toy.drawings import draw
 from scripts.toy.tasks import TOOLS
 from scripts.vision_score import as_png
+from tests.model.config import engine_config
 from tests.server.live import serving
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SEEDED = SamplingParams(temperature=1, seed=3, max_tokens=24)
 
 @pytest.fixture(scope="module")
 def toy() -> Iterator[LLM]:
-    with LLM.load("toy", EngineConfig(context_length=2048, max_sequences=2, threads=1)) as llm:
+    with LLM.load("toy", engine_config(context_length=2048, max_sequences=2, threads=1)) as llm:
         yield llm
 
 

@@ -15,6 +15,7 @@ from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
+from tests.model.config import GPU_LAYERS
 
 pytestmark = pytest.mark.model
 
@@ -27,7 +28,7 @@ def options(*, flash_attention: bool) -> ModelOptions:
         max_sequences=2,
         prefill_chunk=CHUNK,
         threads=1,
-        gpu_layers=0,
+        gpu_layers=GPU_LAYERS,
         kv_type="f16",
         flash_attention=flash_attention,
         mlock=False,

@@ -14,6 +14,7 @@ from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.sampling_params import SamplingParams
 from mistral_small_edge.store.catalog import resolve
+from tests.model.config import GPU_LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[LlamaRunner]:
         max_sequences=3,
         prefill_chunk=64,
         threads=1,
-        gpu_layers=0,
+        gpu_layers=GPU_LAYERS,
         kv_type="f16",
         flash_attention=request.param,
         mlock=False,

@@ -12,11 +12,11 @@ import pytest
 
 from mistral_small_edge import places
 from mistral_small_edge.chat.messages import ChatRequest
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.sessions import Shelf
 from scripts.toy.drawings import draw
 from scripts.vision_score import as_png
+from tests.model.config import engine_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ def test_it_answers_as_if_it_had_not_been_left(home: Home) -> None:
     one, _ = home.chat(first, *sure, "--session", "mine")
     two, _ = home.chat(second, "--session", "mine")
     assert [*one, *two] == whole
-    with LLM.load("toy", EngineConfig(context_length=1024, threads=1)) as llm:
+    with LLM.load("toy", engine_config(context_length=1024, threads=1)) as llm:
         prompts = [
             llm.prompt_tokens(ChatRequest(home.conversation(name).said[:-1]))
             for name in ("whole", "mine")

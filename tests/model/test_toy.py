@@ -14,10 +14,10 @@ from mistral_small_edge.chat.deltas import TextDelta, ToolCallDelta
 from mistral_small_edge.chat.messages import ChatRequest, Message
 from mistral_small_edge.chat.response_format import JsonSchema
 from mistral_small_edge.chat.tools import ToolCall
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.sampling_params import SamplingParams
 from scripts.toy.tasks import FACTS, TOOLS
+from tests.model.config import engine_config
 from tests.server.live import PATIENCE, serving
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ RESULT = '{"temperature": 31, "sky": "sunny"}'
 
 @pytest.fixture(scope="module")
 def toy() -> Iterator[LLM]:
-    with LLM.load("toy", EngineConfig(context_length=2048, max_sequences=4, threads=1)) as llm:
+    with LLM.load("toy", engine_config(context_length=2048, max_sequences=4, threads=1)) as llm:
         yield llm
 
 

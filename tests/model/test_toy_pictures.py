@@ -16,7 +16,6 @@ from openai import BadRequestError, OpenAI
 from mistral_small_edge.chat.deltas import ImageProgress, Progress, collect
 from mistral_small_edge.chat.messages import ChatRequest, ImagePart, Message, TextPart
 from mistral_small_edge.chat.response_format import JsonSchema
-from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -30,6 +29,7 @@ from mistral_small_edge.sampling_params import SamplingParams
 from scripts.toy.drawings import draw
 from scripts.toy.tasks import TOOLS
 from scripts.vision_score import as_png, scores
+from tests.model.config import GPU_LAYERS, engine_config
 from tests.server.live import PATIENCE, serving
 from tests.tiny_projector import write_tiny_projector
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from scripts.toy.drawings import Drawing
 
 SURE = SamplingParams(temperature=0, max_tokens=60)
-CONFIG = EngineConfig(context_length=2048, max_sequences=3, threads=1)
+CONFIG = engine_config(context_length=2048, max_sequences=3, threads=1)
 EACH = 6  # drawings a task and size; the card's scores are of 50
 PROGRAM = (sys.executable, "-m", "mistral_small_edge")
-TOY = ("--model", "toy", "--threads", "1", "--temperature", "0")
+TOY = ("--model", "toy", "--threads", "1", "--temperature", "0", "--gpu-layers", str(GPU_LAYERS))
 
 
 @pytest.fixture(scope="module")
