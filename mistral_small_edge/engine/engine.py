@@ -235,10 +235,10 @@ class Engine:
 
     def _restore(self, sequence: Sequence) -> None:
         """Put back what was read of the prompt, in this process or one before, if no slot has it."""
-        limit, exact = self.scheduler.most_reused(sequence), sequence.params.repeatable
-        here = self.cache.donor(sequence.slot, limit=limit, exact=exact)
+        reuse = self.scheduler.reuse(sequence)
+        here = self.cache.donor(sequence.slot, reuse)
         most = max(sequence.num_cached, here.num_cached if here is not None else 0)
-        found = self._shelves.find(sequence.tokens, most, limit=limit, exact=exact)
+        found = self._shelves.find(sequence.tokens, most, reuse)
         if found is None:
             return
         state, rows = found

@@ -10,6 +10,8 @@ from mistral_small_edge.engine.prefix_cache import common_prefix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mistral_small_edge.engine.reuse import Reuse
+
 MIN_ROWS = 128  # fewer are soon computed
 
 
@@ -20,10 +22,9 @@ class Prefix:
     rows: Sequence[int]
     num_exact: int
 
-    def usable(self, prompt: Sequence[int], *, exact: bool) -> int:
-        """How many of the prompt's leading rows it has."""
-        common = common_prefix(self.rows, prompt)
-        return min(common, self.num_exact) if exact else common
+    def usable(self, prompt: Sequence[int], reuse: Reuse) -> int:
+        """How many of the prompt's leading rows can be taken from it."""
+        return reuse.of(common_prefix(self.rows, prompt), self.num_exact)
 
     def lacks(self, rows: Sequence[int], num_exact: int) -> int:
         """How many more could be read back if these rows were there, too."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mistral_small_edge.engine.reuse import Reuse
+
 _STRIDE = 256  # tokens compared at once
 # A lane is copied whole. Computing a row takes a hundred times as long as copying one, on every
 # machine we know; most often a thousand.
@@ -71,7 +73,7 @@ class PrefixCache:
         """Slots that `allocate` can hand out."""
         return sum(not slot.busy for slot in self._slots)
 
-    def allocate(self, prompt: Sequence[int], *, limit: int, exact: bool) -> Allocation | None:
+    def allocate(self, prompt: Sequence[int], reuse: Reuse) -> Allocation | None:
         """The free slot that is cheapest to take, or None if all are busy.
 
         Cheapest: fewest tokens to compute, plus a quarter for each one lost that another prompt
@@ -80,12 +82,10 @@ class PrefixCache:
 
         Args:
             prompt: kept until the slot is released; it may grow.
-            limit: at most this many rows may be reused.
-            exact: reuse only rows that a prefill computed.
         """
         commons = [slot.common(prompt) for slot in self._slots]
         usable = [
-            min(common, limit, slot.num_exact if exact else common)
+            reuse.of(common, slot.num_exact)
             for slot, common in zip(self._slots, commons, strict=True)
         ]
         best: tuple[int, int, int] | None = None
@@ -101,7 +101,7 @@ class PrefixCache:
         index = best[2]
         taken = self._slots[index]
         taken.busy = True
-        taken.goes_on = exact and commons[index] == taken.length > 0
+        taken.goes_on = reuse.exact and commons[index] == taken.length > 0
         taken.before = taken.tokens[: taken.length], taken.num_exact
         # What the holder is about to overwrite must not be matched if it never gives news.
         taken.tokens, taken.length = prompt, usable[index]
@@ -123,19 +123,14 @@ class PrefixCache:
         held = self._slots[slot]
         held.length, held.num_exact = length, min(num_exact, length)
 
-    def donor(self, slot: int, *, limit: int, exact: bool) -> Allocation | None:
-        """A slot that has more of what the busy `slot` needs, if copying its lane pays.
-
-        Args:
-            limit, exact: as for `allocate`.
-        """
+    def donor(self, slot: int, reuse: Reuse) -> Allocation | None:
+        """A slot that has more of what the busy `slot` needs, if copying its lane pays."""
         taken = self._slots[slot]
         best = None
         for index, other in enumerate(self._slots):
             if index == slot or other.length <= taken.length:
                 continue
-            common = other.common(taken.tokens)
-            usable = min(common, limit, other.num_exact if exact else common)
+            usable = reuse.of(other.common(taken.tokens), other.num_exact)
             if (best is None or usable > best.num_cached) and self._pays(usable, taken.length):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best

@@ -15,6 +15,8 @@ from mistral_small_edge.engine.prefix_cache import Allocation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mistral_small_edge.engine.reuse import Reuse
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
@@ -44,18 +46,11 @@ class PrefixMemory:
         """Bytes of all states."""
         return sum(one.state.nbytes for one in self._kept)
 
-    def find(
-        self, prompt: Sequence[int], *, limit: int, exact: bool
-    ) -> tuple[Kept, Allocation] | None:
-        """What has most of the prompt, and how many leading rows of it are the prompt's.
-
-        Args:
-            limit: at most this many rows may be reused.
-            exact: reuse only rows that a prefill computed.
-        """
+    def find(self, prompt: Sequence[int], reuse: Reuse) -> tuple[Kept, Allocation] | None:
+        """What has most of the prompt, and how many leading rows of it the prompt can take over."""
         best: tuple[Kept, Allocation] | None = None
         for one in self._kept:
-            usable = min(one.prefix.usable(prompt, exact=exact), limit)
+            usable = one.prefix.usable(prompt, reuse)
             if usable >= MIN_ROWS and (best is None or usable > best[1].num_cached):
                 best = one, Allocation(-1, usable, min(usable, one.prefix.num_exact))
         return best

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from mistral_small_edge.engine.reuse import Reuse
+
 logger = logging.getLogger("mistral_small_edge.engine")
 
 # All rows of a slot are written, whatever of them is on disk already. So nothing is written for less
@@ -78,20 +80,13 @@ class PrefixStore:
         """Whether what was written aside is still on its way."""
         return self._coming is not None and not self._coming[1].done()
 
-    def find(
-        self, prompt: Sequence[int], *, limit: int, exact: bool
-    ) -> tuple[Path, Allocation] | None:
-        """The file that has most of the prompt, and how many leading rows of it are the prompt's.
-
-        Args:
-            limit: at most this many rows may be reused.
-            exact: reuse only rows that a prefill computed.
-        """
+    def find(self, prompt: Sequence[int], reuse: Reuse) -> tuple[Path, Allocation] | None:
+        """The file that has most of the prompt, and how many leading rows of it the prompt can take over."""
         self._settle()
         self._refused = False  # a new prompt is a new chance
         best: tuple[Path, Allocation] | None = None
         for entry in self._entries:
-            usable = min(entry.prefix.usable(prompt, exact=exact), limit)
+            usable = entry.prefix.usable(prompt, reuse)
             better = usable >= MIN_ROWS and (best is None or usable > best[1].num_cached)
             if better and self._affords(len(entry.prefix.rows)):
                 best = entry.path, Allocation(-1, usable, min(usable, entry.prefix.num_exact))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
 from mistral_small_edge.engine.prompt_logits import PromptLogits
+from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.speculation import WORTH, Drafter
 
@@ -230,9 +231,7 @@ class Scheduler:
         sequence.status = SequenceStatus.ENDED
 
     def _place(self, sequence: Sequence) -> bool:
-        allocation = self._cache.allocate(
-            sequence.tokens, limit=self.most_reused(sequence), exact=sequence.params.repeatable
-        )
+        allocation = self._cache.allocate(sequence.tokens, self.reuse(sequence))
         if allocation is None:
             return False
         sequence.slot = allocation.slot
@@ -258,9 +257,7 @@ class Scheduler:
         """What another slot has of the prompt by now: several that begin alike are read once."""
         if sequence.status is not SequenceStatus.PREFILL:
             return None
-        found = self._cache.donor(
-            sequence.slot, limit=self.most_reused(sequence), exact=sequence.params.repeatable
-        )
+        found = self._cache.donor(sequence.slot, self.reuse(sequence))
         return None if found is None else Copy(sequence, found)
 
     def _to_compute(self, group: list[Sequence]) -> Compute:
@@ -275,7 +272,11 @@ class Scheduler:
         move = self._gathering.move(self._groups(self._decoding), free)
         return None if move is None else Swap(*move, free[move[1]])
 
-    def most_reused(self, sequence: Sequence) -> int:
+    def reuse(self, sequence: Sequence) -> Reuse:
+        """What the sequence may begin with."""
+        return Reuse(self._most_reused(sequence), exact=sequence.params.repeatable)
+
+    def _most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted, unless they are known.
 
         Fewer where a lane ends: there a short chunk cannot be padded, so some rows are computed again

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
+    from mistral_small_edge.engine.reuse import Reuse
 
 
 class _Shelf(Protocol):
-    def find(
-        self, prompt: Sequence[int], *, limit: int, exact: bool
-    ) -> tuple[Any, Allocation] | None: ...
+    def find(self, prompt: Sequence[int], reuse: Reuse) -> tuple[Any, Allocation] | None: ...
 
     def read(self, key: Any, /) -> memoryview | None: ...
 
@@ -87,17 +86,13 @@ class Shelves:
         return state is None
 
     def find(
-        self, prompt: Sequence[int], most: int, *, limit: int, exact: bool
+        self, prompt: Sequence[int], most: int, reuse: Reuse
     ) -> tuple[memoryview, Allocation] | None:
-        """A state with more than `most` leading rows of the prompt, and how many; the most there is.
-
-        Args:
-            limit, exact: as for the cache.
-        """
+        """A state with more than `most` leading rows of the prompt, and how many; the most there is."""
         found = None
         shelves: tuple[_Shelf | None, ...] = (self._memory, self._store)
         for shelf in shelves:
-            hit = None if shelf is None else shelf.find(prompt, limit=limit, exact=exact)
+            hit = None if shelf is None else shelf.find(prompt, reuse)
             if shelf is None or hit is None or hit[1].num_cached <= most:
                 continue
             state = shelf.read(hit[0])

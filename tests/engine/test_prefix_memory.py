@@ -12,6 +12,7 @@ from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.prefix import MIN_ROWS
 from mistral_small_edge.engine.prefix_cache import Allocation
 from mistral_small_edge.engine.prefix_memory import PrefixMemory
+from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.engine.test_engine import CHUNK, ROWS, Desk
@@ -29,7 +30,7 @@ def numbers(count: int, first: int = 0) -> list[int]:
 
 
 def found(memory: PrefixMemory, rows: Sequence[int], *, exact: bool = False) -> Allocation | None:
-    hit = memory.find(rows, limit=len(rows), exact=exact)
+    hit = memory.find(rows, Reuse(len(rows), exact=exact))
     return None if hit is None else hit[1]
 
 
@@ -47,7 +48,7 @@ def test_the_longest_match_is_taken() -> None:
     memory = PrefixMemory(1000)
     memory.keep([*numbers(200), *numbers(50, -100)], 250, memoryview(b"one"))
     memory.keep([*numbers(180), *numbers(90, -300)], 270, memoryview(b"other"))
-    hit = memory.find(numbers(400), limit=400, exact=False)
+    hit = memory.find(numbers(400), Reuse(400))
     assert hit is not None
     assert bytes(memory.read(hit[0])) == b"one"
 
@@ -90,7 +91,7 @@ def test_the_longest_unused_goes_first() -> None:
     memory = PrefixMemory(3 * STATE.nbytes)
     for first in (0, 1000, 2000):
         memory.keep(numbers(200, first), 200, STATE)
-    hit = memory.find(numbers(200), limit=200, exact=False)
+    hit = memory.find(numbers(200), Reuse(200))
     assert hit is not None
     memory.read(hit[0])
     memory.keep(numbers(200, 3000), 200, STATE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mistral_small_edge.engine.outputs import Failed
 from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
+from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.engine.test_engine import ROWS, Desk
@@ -98,10 +99,10 @@ def test_a_copy_that_fails_ends_its_request_alone() -> None:
 def test_a_copy_has_to_pay() -> None:
     cache = PrefixCache(2, lane=9000)
     fill(cache, (list(range(9000)), 9000), ([], 0))
-    taken = cache.allocate([*range(89), -1], limit=89, exact=False)
+    taken = cache.allocate([*range(89), -1], Reuse(89))
     assert taken == Allocation(1, 0, 0)
-    assert cache.donor(1, limit=89, exact=False) is None, "9000 rows for 89"
+    assert cache.donor(1, Reuse(89)) is None, "9000 rows for 89"
     cache.release(1, [], 0)
-    assert cache.allocate([*range(91), -1], limit=91, exact=False) == taken
-    assert cache.donor(1, limit=91, exact=False) == Allocation(0, 91, 91)
+    assert cache.allocate([*range(91), -1], Reuse(91)) == taken
+    assert cache.donor(1, Reuse(91)) == Allocation(0, 91, 91)
     cache.check_integrity()

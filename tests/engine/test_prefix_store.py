@@ -12,6 +12,7 @@ from mistral_small_edge.engine.engine import Engine
 from mistral_small_edge.engine.prefix import MIN_ROWS
 from mistral_small_edge.engine.prefix_cache import Allocation
 from mistral_small_edge.engine.prefix_store import PrefixStore
+from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import PROMPTS, FileCache, Label
 from mistral_small_edge.sampling_params import SamplingParams
@@ -33,14 +34,14 @@ def store(folder: Path, mark: str = "model", max_bytes: int = 10**9) -> PrefixSt
 
 
 def found(kept: PrefixStore, rows: list[int], *, exact: bool = False) -> Allocation | None:
-    hit = kept.find(rows, limit=len(rows), exact=exact)
+    hit = kept.find(rows, Reuse(len(rows), exact=exact))
     return None if hit is None else hit[1]
 
 
 def test_what_was_written_is_read_by_another(tmp_path: Path) -> None:
     rows = [*LONG, -(1 << 140), 5]
     store(tmp_path).write(rows, 150, STATE)
-    hit = store(tmp_path).find([*rows, 9], limit=1000, exact=False)
+    hit = store(tmp_path).find([*rows, 9], Reuse(1000))
     assert hit is not None
     assert hit[1] == Allocation(-1, len(rows), 150)
     assert store(tmp_path).read(hit[0]) == STATE
@@ -178,7 +179,7 @@ def test_a_damaged_file_is_none(tmp_path: Path, where: int, how: str) -> None:
         data[where] ^= 1
     path.write_bytes(data)
     damaged = store(tmp_path)
-    hit = damaged.find(LONG, limit=1000, exact=False)
+    hit = damaged.find(LONG, Reuse(1000))
     if hit is not None:
         assert damaged.read(hit[0]) is None
         assert not path.exists()
