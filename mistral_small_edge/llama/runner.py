@@ -54,6 +54,7 @@ class LlamaRunner:
         self.row_classes: RowClasses = options.row_classes
         self.batch_rows = options.batch_rows
         self.threads = options.threads
+        self.flash_attention = options.flash_attention
         self._offloads = options.offloads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()

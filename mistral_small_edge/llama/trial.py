@@ -53,7 +53,7 @@ def try_repeats(runner: LlamaRunner, on_progress: Callable[[float], None] | None
     if not runner.keeps_rows:  # nothing can be computed twice
         return Repeats(runner.row_classes)
     with _trial(runner, on_progress) as trial:
-        return Repeats(trial.row_classes(), trial.any_threads())
+        return trial.repeats()
 
 
 def try_draft(
@@ -117,15 +117,19 @@ class _Trial:
         self._runner.truncate(0, self._read)
         return seconds
 
-    def row_classes(self) -> RowClasses:
-        """The widest group that decodes like one sequence; and the shortest chunk of its class."""
-        assumed = self._runner.row_classes
-        return RowClasses(
-            min_prefill_rows=self._shortest_chunk(assumed.min_prefill_rows),
-            max_repeatable_rows=self._widest_group(),
-        )
+    def repeats(self) -> Repeats:
+        """The widest group that decodes like one sequence; and the shortest chunk of its class.
 
-    def any_threads(self) -> bool:
+        Attention by tiles shares out a single row's context among the threads once it has 512 rows,
+        and none of several sequences': whatever fewer rows would tell, one decodes like itself alone.
+        """
+        self._on_progress(1.0)
+        shortest = self._shortest_chunk(self._runner.row_classes.min_prefill_rows)
+        if self._runner.flash_attention:
+            return Repeats(RowClasses(shortest, max_repeatable_rows=1), any_threads=False)
+        return Repeats(RowClasses(shortest, self._widest_group()), self._any_threads())
+
+    def _any_threads(self) -> bool:
         """Whether a chunk and a row behind it are the same with every smaller number of threads."""
         found = set()
         for threads in range(self._runner.threads, 0, -1):

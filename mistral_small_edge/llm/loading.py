@@ -155,11 +155,11 @@ def load_here(
         runner.row_classes = known.repeats.rows
         costs = known.costs if config.speculation == "auto" else None
         draft_model: LlamaDraft | None = None
-        decided_by: tuple[object, ...] = (costs,)
+        decided_by: tuple[object, ...] = (costs, *_threads_that_matter(known, options))
         if draft is not None:
             draft_model = drafts.load(draft, runner, tokenizer, mark, machine)
             held.callback(draft_model.close)
-            decided_by = (costs, draft.mark, draft_model.cost)
+            decided_by = (*decided_by, draft.mark, draft_model.cost)
         adapts = config.threads is None and not options.offloads
         if adapts and known.repeats.any_threads:
             runner.adapt_threads(options.threads, known.costs)
@@ -187,3 +187,7 @@ def load_here(
             engine, loaded, options, tokenizer, lambda count: keep_threads(files, host, count)
         )
         return Loaded(facts, tokenizer, dialect, computing, held.pop_all())
+
+
+def _threads_that_matter(known: Calibration, options: ModelOptions) -> tuple[int, ...]:
+    return () if known.repeats.any_threads else (options.threads,)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from gguf import GGMLQuantizationType
 
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
@@ -108,6 +109,19 @@ def test_a_model_is_tried_when_it_is_first_loaded(tmp_path: Path, flash: str) ->
         assert told  # how many decode alike is another question
         assert alone.calibration.costs == known.costs
         assert alone.fingerprint == mark
+
+
+def test_attention_by_tiles_lets_no_answer_have_company_nor_fewer_threads(tmp_path: Path) -> None:
+    """Above 511 rows a single answer's context is shared out among the threads; a trial has fewer."""
+    config = EngineConfig(context_length=256, max_sequences=3, threads=2, flash_attention="on")
+    model = write_tiny_model(tmp_path / "tiny.gguf", weights=GGMLQuantizationType.Q4_0)
+    marks = set()
+    for threads in (2, 2, 1):
+        with LLM.load(model, replace(config, threads=threads)) as llm:
+            assert llm.calibration.repeats.rows.max_repeatable_rows == 1
+            assert not llm.calibration.repeats.any_threads
+            marks.add(llm.fingerprint)
+    assert len(marks) == 2
 
 
 def test_what_on_trial_raises_ends_the_load(tmp_path: Path, folder: Path) -> None:
