@@ -116,6 +116,8 @@ class FakeRunner:
 
     `says` is the token that follows a lane's rows; the ones above it are the next likely.
 
+    `shapes` has for each row the beginning and the length of the chunk that computed it.
+
     `picture_rows` has the rows of each picture by its digest; `blind_to` fails those it names.
     """
 
@@ -126,6 +128,7 @@ class FakeRunner:
     fail_on: Callable[[Batch], bool] = lambda _batch: False
     before: Callable[[], None] = lambda: None
     lanes: list[list[int]] = field(init=False)
+    shapes: list[list[tuple[int, int]]] = field(init=False)
     said: dict[int, int] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     says: Callable[[Sequence[int]], int] = next_token
@@ -138,6 +141,7 @@ class FakeRunner:
 
     def __post_init__(self) -> None:
         self.lanes = [[] for _ in range(self.max_sequences)]
+        self.shapes = [[] for _ in range(self.max_sequences)]
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         self.before()
@@ -154,6 +158,8 @@ class FakeRunner:
             named = all(token >= 0 for token in chunk.tokens)
             assert named if chunk.vectors is None else chunk.vectors == list(chunk.tokens)
             lane.extend(chunk.tokens)
+            shape = chunk.start, len(chunk.tokens) + chunk.padding
+            self.shapes[chunk.slot] += [shape] * len(chunk.tokens)
             assert len(lane) + chunk.padding <= self.context_length, "the lane is full"
             assert not chunk.padding or len(batch) == 1, "padding is in other sequences' way"
             assert not chunk.drafted or len(batch) == 1, "guesses change others' row class"
@@ -179,13 +185,14 @@ class FakeRunner:
         return self.looks[-1]
 
     def save(self, slot: int) -> memoryview:
-        return memoryview(json.dumps(self.lanes[slot]).encode())
+        return memoryview(json.dumps([self.lanes[slot], self.shapes[slot]]).encode())
 
     def restore(self, slot: int, state: memoryview, length: int) -> None:
-        lane = json.loads(bytes(state))
+        lane, shapes = json.loads(bytes(state))
         if len(lane) < length:
             raise DecodeFailed(-100, length)
         self.lanes[slot] = lane[:length]
+        self.shapes[slot] = [(start, rows) for start, rows in shapes[:length]]
 
     def copy(self, source: int, slot: int, length: int) -> None:
         assert source != slot
@@ -193,12 +200,14 @@ class FakeRunner:
         assert length <= len(self.lanes[source]), "rows that are not there cannot be copied"
         assert length > len(self.lanes[slot]), "a copy that brings nothing"
         self.lanes[slot] = self.lanes[source][:length]
+        self.shapes[slot] = self.shapes[source][:length]
         self.copies.append((source, slot, length))
 
     def truncate(self, slot: int, length: int) -> None:
         assert self.keeps_rows or length == 0, "there are no rows to keep"
         assert length <= len(self.lanes[slot]), "rows that are not there cannot be kept"
         del self.lanes[slot][length:]
+        del self.shapes[slot][length:]
 
 
 @dataclass

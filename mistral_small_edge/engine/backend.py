@@ -25,10 +25,20 @@ class RowClasses:
     The kernels of a CPU differ by the number of rows they are given. Results repeat bit by bit
     within a class, not across: a prefill chunk has at least `min_prefill_rows`, and sequences
     that must repeat decode at most `max_repeatable_rows` at a time.
+
+    The kernels of an accelerator share out their work by the number of rows and of those before. With
+    a `grid` results repeat only between chunks of exactly so many rows that begin in the same
+    place: every chunk that must repeat begins at a mark of that grid, and the last one is filled up.
     """
 
     min_prefill_rows: int = 8
     max_repeatable_rows: int = 3
+    grid: int = 0
+
+    @property
+    def rows_to_fill(self) -> int:
+        """Rows that a chunk which must repeat has at least, be they of the prompt or not."""
+        return self.grid or self.min_prefill_rows
 
     def cut(self, remaining: int, most: int) -> int:
         """How many of the remaining rows to compute next, so that those that are left can be of the class.

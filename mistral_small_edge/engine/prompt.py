@@ -62,6 +62,12 @@ class Prompt:
             digest.update(f" {picture.start} {picture.rows} {picture.image.digest}".encode())
         return digest.digest()
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first rows of each text and each picture, ascending from 0."""
+        borders = {row for picture in self.pictures for row in (picture.start, picture.end)}
+        return tuple(sorted({0} | borders))
+
     def next_picture(self, row: int) -> Picture | None:
         """The picture that is there, or the first one behind."""
         return next((picture for picture in self.pictures if row < picture.end), None)

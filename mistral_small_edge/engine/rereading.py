@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import Chunk
+from mistral_small_edge.engine.grid import Grid
 from mistral_small_edge.errors import DecodeFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_small_edge.engine.backend import ModelRunner
     from mistral_small_edge.engine.prefix_cache import PrefixCache
 
@@ -33,11 +36,15 @@ class Rereading:
     def step(self) -> bool:
         """Read some of an answer; False if there is none that is worth it."""
         classes = self._runner.row_classes
-        found = self._cache.written(classes.min_prefill_rows) if self._runner.keeps_rows else None
+        found = self._cache.written(classes.rows_to_fill) if self._runner.keeps_rows else None
         if found is None:
             return False
         slot, tokens, start = found
-        end = start + classes.cut(len(tokens) - start, self._rows)
+        if classes.grid:
+            start = Grid(classes.grid, (_beginning(tokens, start),), len(tokens)).before(start)
+            end = start + classes.grid
+        else:
+            end = start + classes.cut(len(tokens) - start, self._rows)
         try:
             self._runner.truncate(slot, start)
             self._runner.run((Chunk(slot, start, tuple(tokens[start:end]), sample=False),))
@@ -47,3 +54,10 @@ class Rereading:
         else:
             self._cache.advance(slot, end, end)
         return True
+
+
+def _beginning(tokens: Sequence[int], row: int) -> int:
+    """Where the text begins that `row` is of: behind a picture, whose numbers are negative, or at 0."""
+    while row and tokens[row - 1] >= 0:
+        row -= 1
+    return row

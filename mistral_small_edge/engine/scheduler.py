@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
+from mistral_small_edge.engine.grid import Grid
 from mistral_small_edge.engine.prompt_logits import PromptLogits
 from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
@@ -192,13 +193,23 @@ class Scheduler:
         self._gathering = None
 
     def _read(self, sequence: Sequence, chunk: Chunk) -> None:
-        of_class = len(chunk.tokens) + chunk.padding >= self._rows.min_prefill_rows
-        if of_class and sequence.num_exact == chunk.start:
+        if self._is_of_class(sequence, chunk) and sequence.num_exact == chunk.start:
             sequence.num_exact = sequence.num_computed
         if sequence.num_computed == sequence.prompt.stretch(chunk.start)[0]:
             sequence.vectors = None  # of a picture that has been read
         if not sequence.remaining_prompt:
             self.answers(sequence)
+
+    def _is_of_class(self, sequence: Sequence, chunk: Chunk) -> bool:
+        """Whether every prompt that begins alike, and has to repeat, would have these rows."""
+        rows = len(chunk.tokens) + chunk.padding
+        if not self._rows.grid:
+            return rows >= self._rows.min_prefill_rows
+        at_mark = self._grid(sequence).before(chunk.start) == chunk.start
+        return at_mark and rows == self._rows.grid
+
+    def _grid(self, sequence: Sequence) -> Grid:
+        return Grid(self._rows.grid, sequence.prompt.starts, len(sequence.prompt))
 
     def answers(self, sequence: Sequence) -> None:
         """Note that the prompt is there, and the answer begins."""
@@ -274,7 +285,9 @@ class Scheduler:
 
     def reuse(self, sequence: Sequence) -> Reuse:
         """What the sequence may begin with."""
-        return Reuse(self._most_reused(sequence), exact=sequence.params.repeatable)
+        exact = sequence.params.repeatable
+        grid = self._grid(sequence) if exact and self._rows.grid else None
+        return Reuse(self._most_reused(sequence), exact=exact, grid=grid)
 
     def _most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted, unless they are known.
@@ -300,12 +313,7 @@ class Scheduler:
             return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
         border, picture = sequence.stretch
         score = sequence.params.prompt_logprobs is not None
-        remaining = border - start
-        end = start + (
-            min(remaining, LOGITS_ROWS)
-            if score
-            else self._rows.cut(remaining, self.chunk_size.size)
-        )
+        end = self._end_of_chunk(sequence, start, border)
         return Chunk(
             sequence.slot,
             start,
@@ -317,9 +325,16 @@ class Scheduler:
             padding=self._padding(start, end) if sequence.params.repeatable and not score else 0,
         )
 
+    def _end_of_chunk(self, sequence: Sequence, start: int, border: int) -> int:
+        if sequence.params.prompt_logprobs is not None:
+            return min(border, start + LOGITS_ROWS)
+        if sequence.params.repeatable and self._rows.grid:
+            return min(border, self._grid(sequence).before(start) + self._rows.grid)
+        return start + self._rows.cut(border - start, self.chunk_size.size)
+
     def _padding(self, start: int, end: int) -> int:
         """Rows that a chunk lacks to be of its class: before a picture text is often short."""
-        missing = self._rows.min_prefill_rows - (end - start)
+        missing = self._rows.rows_to_fill - (end - start)
         fits = self._keeps_rows and end + missing <= self._lane
         return missing if missing > 0 and fits else 0
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 PLAIN_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=3)
 FLOAT_ROWS = RowClasses(min_prefill_rows=8, max_repeatable_rows=1)
 FLASH_ROWS = RowClasses(min_prefill_rows=128, max_repeatable_rows=1)
+# Measured on an H200 through Vulkan, at Mistral Small's width: chunks of different lengths hardly
+# ever agree, and an answer's row depends on how long its neighbours are. Short prompts pay for the
+# grid, which they are filled up to, and long ones gain little from wider chunks on small accelerators.
+ACCELERATED_ROWS = RowClasses(max_repeatable_rows=1, grid=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class ModelOptions:
     @property
     def row_classes(self) -> RowClasses:
         """Where results repeat under these options, as far as is known without trying."""
+        if self.gpu_layers:
+            return ACCELERATED_ROWS
         if self.flash_attention:
             return FLASH_ROWS
         return FLOAT_ROWS if self.float_matrices else PLAIN_ROWS
@@ -75,7 +81,7 @@ class ModelOptions:
     @property
     def batch_rows(self) -> int:
         """The most rows the engine puts into one batch."""
-        smallest_chunk = 2 * self.row_classes.min_prefill_rows
+        smallest_chunk = max(2 * self.row_classes.min_prefill_rows, self.row_classes.grid)
         return max(self.prefill_chunk, smallest_chunk, self.max_sequences, LOGITS_ROWS)
 
     @property

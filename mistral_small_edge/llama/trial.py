@@ -50,7 +50,8 @@ def try_repeats(runner: LlamaRunner, on_progress: Callable[[float], None] | None
     Args:
         on_progress: called with 0..1; what it raises ends the trial.
     """
-    if not runner.keeps_rows:  # nothing can be computed twice
+    # Nothing can be computed twice, or the grid is kept to whatever would be found.
+    if not runner.keeps_rows or runner.row_classes.grid:
         return Repeats(runner.row_classes)
     with _trial(runner, on_progress) as trial:
         return trial.repeats()

@@ -206,6 +206,30 @@ class Desk:
         assert finished.reason is (FinishReason.STOP if stopped else FinishReason.LENGTH)
 
 
+Script = list[tuple[str, Prompt | int | None, SamplingParams | None]]
+
+
+def play(desk: Desk, script: Script) -> None:
+    """Do as the script says, and then what is left to be done."""
+    for verb, what, sampling in script:
+        if verb == "add":
+            assert isinstance(what, Prompt)
+            assert sampling is not None
+            desk.add(what, sampling)
+        elif verb == "abort":
+            assert isinstance(what, int)
+            desk.abort(what)
+        elif verb == "go on":
+            assert isinstance(what, int)
+            assert sampling is not None
+            desk.go_on(what, sampling)
+        elif verb == "idle":
+            desk.idle()
+        else:
+            desk.step()
+    desk.run()
+
+
 def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     slots = [chunk.slot for chunk in batch]
     assert slots == sorted(slots), "llama.cpp computes only neighbours in one pass"
@@ -227,7 +251,7 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     gathers=st.booleans(),
 )
 def test_any_schedule_gives_every_request_its_own_answer_once(
-    script: list[tuple[str, Prompt | int | None, SamplingParams | None]],
+    script: Script,
     slots: int,
     remembers: bool,
     costs: StepCosts | None,
@@ -236,23 +260,7 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
 ) -> None:
     runner = FakeRunner(slots, row_classes=ROWS, remembers=remembers, says=says)
     desk = Desk(runner, costs, gathering=GATHERING if gathers else None)
-    for verb, what, sampling in script:
-        if verb == "add":
-            assert isinstance(what, Prompt)
-            assert sampling is not None
-            desk.add(what, sampling)
-        elif verb == "abort":
-            assert isinstance(what, int)
-            desk.abort(what)
-        elif verb == "go on":
-            assert isinstance(what, int)
-            assert sampling is not None
-            desk.go_on(what, sampling)
-        elif verb == "idle":
-            desk.idle()
-        else:
-            desk.step()
-    desk.run()
+    play(desk, script)
     for request in desk.asked.keys() - desk.aborted:
         desk.check_answer(request)
     for batch in desk.runner.batches:

@@ -99,3 +99,12 @@ def test_a_build_without_accelerators_has_none() -> None:
     if lib.llama_print_system_info().count(b" : ") > 1:
         pytest.skip("this build knows others than the processor")
     assert accelerators() == ()
+
+
+def test_an_accelerators_chunks_are_all_of_one_shape_and_fit_into_a_batch(model: Path) -> None:
+    here = replace(chosen(model, 0), prefill_chunk=1)
+    there = replace(here, gpu_layers=1)
+    assert here.row_classes.grid == 0
+    assert there.row_classes.grid > here.batch_rows
+    assert there.batch_rows >= there.row_classes.grid
+    assert there.row_classes.max_repeatable_rows == 1
