@@ -54,7 +54,8 @@ class LlamaRunner:
         self.row_classes: RowClasses = options.row_classes
         self.batch_rows = options.batch_rows
         self.threads = options.threads
-        self.flash_attention = options.flash_attention
+        # Whether the threads share out what one row attends to; see trial.py.
+        self.splits_context = options.flash_attention and options.kv_type == "f16"
         self._offloads = options.offloads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()

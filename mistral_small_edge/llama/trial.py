@@ -121,12 +121,12 @@ class _Trial:
     def repeats(self) -> Repeats:
         """The widest group that decodes like one sequence; and the shortest chunk of its class.
 
-        Attention by tiles shares out a single row's context among the threads once it has 512 rows,
-        and none of several sequences': whatever fewer rows would tell, one decodes like itself alone.
+        Where a single row's context is split among the threads, that is from 512 rows on, and not if several
+        sequences are computed: whatever fewer rows would tell, one decodes like itself alone.
         """
         self._on_progress(1.0)
         shortest = self._shortest_chunk(self._runner.row_classes.min_prefill_rows)
-        if self._runner.flash_attention:
+        if self._runner.splits_context:
             return Repeats(RowClasses(shortest, max_repeatable_rows=1), any_threads=False)
         return Repeats(RowClasses(shortest, self._widest_group()), self._any_threads())
 

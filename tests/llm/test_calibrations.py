@@ -122,6 +122,8 @@ def test_attention_by_tiles_lets_no_answer_have_company_nor_fewer_threads(tmp_pa
             assert not llm.calibration.repeats.any_threads
             marks.add(llm.fingerprint)
     assert len(marks) == 2
+    with LLM.load("toy", replace(config, kv_type="q8_0")) as llm:  # rows that are not split
+        assert llm.calibration.repeats.any_threads
 
 
 def test_what_on_trial_raises_ends_the_load(tmp_path: Path, folder: Path) -> None:
