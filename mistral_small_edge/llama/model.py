@@ -67,7 +67,7 @@ class ModelOptions:
     @property
     def row_classes(self) -> RowClasses:
         """Where results repeat under these options, as far as is known without trying."""
-        if self.gpu_layers:
+        if self.gpu_layers and not self.workers:  # beside workers the processor has the rest
             return ACCELERATED_ROWS
         if self.flash_attention:
             return FLASH_ROWS

@@ -14,7 +14,7 @@ from mistral_small_edge.errors import InvalidRequest
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.accelerator import accelerators
-from mistral_small_edge.llama.model import load_model
+from mistral_small_edge.llama.model import WorkerShare, load_model
 from mistral_small_edge.llm import LLM, setup
 from mistral_small_edge.llm.fingerprint import fingerprint_of_sight
 from mistral_small_edge.llm.setup import choose_options
@@ -108,3 +108,5 @@ def test_an_accelerators_chunks_are_all_of_one_shape_and_fit_into_a_batch(model:
     assert there.row_classes.grid > here.batch_rows
     assert there.batch_rows >= there.row_classes.grid
     assert there.row_classes.max_repeatable_rows == 1
+    beside = replace(there, workers=(WorkerShare("host:1", 1),))
+    assert beside.row_classes == here.row_classes
