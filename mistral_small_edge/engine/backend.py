@@ -24,7 +24,8 @@ class RowClasses:
 
     The kernels of a CPU differ by the number of rows they are given. Results repeat bit by bit
     within a class, not across: a prefill chunk has at least `min_prefill_rows`, and sequences
-    that must repeat decode at most `max_repeatable_rows` at a time.
+    that must repeat decode at most `max_repeatable_rows` at a time. Kernels for several rows at once leave
+    those to another that are over: of a chunk only as many as are a multiple of `multiple` are of the class.
 
     The kernels of an accelerator share out their work by the number of rows and of those before. With
     a `grid` results repeat only between chunks of exactly so many rows that begin in the same
@@ -34,11 +35,20 @@ class RowClasses:
     min_prefill_rows: int = 8
     max_repeatable_rows: int = 3
     grid: int = 0
+    multiple: int = 1
 
     @property
-    def rows_to_fill(self) -> int:
-        """Rows that a chunk which must repeat has at least, be they of the prompt or not."""
+    def shortest(self) -> int:
+        """Rows of the shortest chunk of the class."""
         return self.grid or self.min_prefill_rows
+
+    def filled(self, rows: int) -> int:
+        """How many rows a chunk of `rows` is computed with, so that all of these are of the class."""
+        return max(self.shortest, rows + -rows % self.multiple)
+
+    def repeatable(self, rows: int) -> int:
+        """How many rows, the first ones, of a chunk of `rows` are of the class; without a grid."""
+        return rows - rows % self.multiple if rows >= self.min_prefill_rows else 0
 
     def cut(self, remaining: int, most: int) -> int:
         """How many of the remaining rows to compute next, so that those that are left can be of the class.
@@ -46,9 +56,10 @@ class RowClasses:
         Args:
             most: at least twice `min_prefill_rows`.
         """
-        rows = min(remaining, most)
-        left = remaining - rows
-        return remaining - self.min_prefill_rows if 0 < left < self.min_prefill_rows else rows
+        if remaining <= most:
+            return remaining
+        rows = min(most, remaining - self.min_prefill_rows)
+        return rows - rows % self.multiple
 
 
 # The most rows of one chunk whose logits are kept: 16 MB of them at 131,072 ids.

@@ -36,7 +36,7 @@ class Rereading:
     def step(self) -> bool:
         """Read some of an answer; False if there is none that is worth it."""
         classes = self._runner.row_classes
-        found = self._cache.written(classes.rows_to_fill) if self._runner.keeps_rows else None
+        found = self._cache.written(classes.shortest) if self._runner.keeps_rows else None
         if found is None:
             return False
         slot, tokens, start = found
@@ -44,7 +44,7 @@ class Rereading:
             start = Grid(classes.grid, (_beginning(tokens, start),), len(tokens)).before(start)
             end = start + classes.grid
         else:
-            end = start + classes.cut(len(tokens) - start, self._rows)
+            end = start + classes.repeatable(classes.cut(len(tokens) - start, self._rows))
         try:
             self._runner.truncate(slot, start)
             self._runner.run((Chunk(slot, start, tuple(tokens[start:end]), sample=False),))

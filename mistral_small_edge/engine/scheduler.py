@@ -193,23 +193,20 @@ class Scheduler:
         self._gathering = None
 
     def _read(self, sequence: Sequence, chunk: Chunk) -> None:
-        if self._is_of_class(sequence, chunk) and sequence.num_exact == chunk.start:
-            sequence.num_exact = sequence.num_computed
+        if sequence.num_exact == chunk.start:
+            sequence.num_exact += self._exact_rows(sequence, chunk)
         if sequence.num_computed == sequence.prompt.stretch(chunk.start)[0]:
             sequence.vectors = None  # of a picture that has been read
         if not sequence.remaining_prompt:
             self.answers(sequence)
 
-    def _is_of_class(self, sequence: Sequence, chunk: Chunk) -> bool:
-        """Whether every prompt that begins alike, and has to repeat, would have these rows."""
+    def _exact_rows(self, sequence: Sequence, chunk: Chunk) -> int:
+        """How many of the chunk's rows every prompt would have that begins alike and has to repeat."""
         rows = len(chunk.tokens) + chunk.padding
         if not self._rows.grid:
-            return rows >= self._rows.min_prefill_rows
-        at_mark = self._grid(sequence).before(chunk.start) == chunk.start
-        return at_mark and rows == self._rows.grid
-
-    def _grid(self, sequence: Sequence) -> Grid:
-        return Grid(self._rows.grid, sequence.prompt.starts, len(sequence.prompt))
+            return min(len(chunk.tokens), self._rows.repeatable(rows))
+        at_mark = _grid(sequence, self._rows.grid).before(chunk.start) == chunk.start
+        return len(chunk.tokens) if at_mark and rows == self._rows.grid else 0
 
     def answers(self, sequence: Sequence) -> None:
         """Note that the prompt is there, and the answer begins."""
@@ -284,10 +281,19 @@ class Scheduler:
         return None if move is None else Swap(*move, free[move[1]])
 
     def reuse(self, sequence: Sequence) -> Reuse:
-        """What the sequence may begin with."""
+        """What the sequence may begin with.
+
+        Where a lane ends and nothing can be filled up, as many rows are to be left over as if it
+        had begun with nothing.
+        """
         exact = sequence.params.repeatable
-        grid = self._grid(sequence) if exact and self._rows.grid else None
+        step = self._rows.grid or (1 if self._has_room(sequence) else self._rows.multiple)
+        grid = _grid(sequence, step) if exact and step > 1 else None
         return Reuse(self._most_reused(sequence), exact=exact, grid=grid)
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        """Whether the prompt's last chunk can be filled up, be it of one row."""
+        return len(sequence.prompt) - 1 + self._rows.min_prefill_rows <= self._lane
 
     def _most_reused(self, sequence: Sequence) -> int:
         """All rows but the last, whose logits are wanted, unless they are known.
@@ -303,8 +309,9 @@ class Scheduler:
             sequence.known = self.prompt_logits.find(sequence.digest, exact=exact)
         if sequence.known is not None:
             return length
-        room = length - 1 + self._rows.min_prefill_rows <= self._lane
-        return length - 1 if room else max(0, length - self._rows.min_prefill_rows)
+        if self._has_room(sequence):
+            return length - 1
+        return max(0, length - self._rows.min_prefill_rows)
 
     def _chunk_of(self, sequence: Sequence) -> Chunk:
         start = sequence.num_computed
@@ -329,12 +336,12 @@ class Scheduler:
         if sequence.params.prompt_logprobs is not None:
             return min(border, start + LOGITS_ROWS)
         if sequence.params.repeatable and self._rows.grid:
-            return min(border, self._grid(sequence).before(start) + self._rows.grid)
+            return min(border, _grid(sequence, self._rows.grid).before(start) + self._rows.grid)
         return start + self._rows.cut(border - start, self.chunk_size.size)
 
     def _padding(self, start: int, end: int) -> int:
         """Rows that a chunk lacks to be of its class: before a picture text is often short."""
-        missing = self._rows.rows_to_fill - (end - start)
+        missing = self._rows.filled(end - start) - (end - start)
         fits = self._keeps_rows and end + missing <= self._lane
         return missing if missing > 0 and fits else 0
 
@@ -375,6 +382,10 @@ class Scheduler:
         # The last token that fits has no row: a guess is followed by one that is drawn.
         forced = sequence.constraint.forced() if sequence.constraint is not None else ()
         return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)
+
+
+def _grid(sequence: Sequence, size: int) -> Grid:
+    return Grid(size, sequence.prompt.starts, len(sequence.prompt))
 
 
 def _slice(vectors: Vectors, first: int, rows: int) -> Vectors:

@@ -30,6 +30,12 @@ _SECONDS = 2.0
 _MOST_TRIES = 8
 _WIDEST_GROUP = 8  # sequences that are tried together
 _READ = 32  # rows that stand before those that are tried
+_MULTIPLES = (
+    1,
+    4,
+    8,
+    16,
+)  # as many rows as a kernel may take at once; the last one is assumed of others
 
 
 def try_costs(runner: LlamaRunner, on_progress: Callable[[float], None] | None = None) -> StepCosts:
@@ -119,16 +125,18 @@ class _Trial:
         return seconds
 
     def repeats(self) -> Repeats:
-        """The widest group that decodes like one sequence; and the shortest chunk of its class.
+        """The widest group that decodes like one sequence; and what chunks are of one class.
 
         Where a single row's context is split among the threads, that is from 512 rows on, and not if several
         sequences are computed: whatever fewer rows would tell, one decodes like itself alone.
         """
         self._on_progress(1.0)
         shortest = self._shortest_chunk(self._runner.row_classes.min_prefill_rows)
+        multiple = self._multiple(shortest)
         if self._runner.splits_context:
-            return Repeats(RowClasses(shortest, max_repeatable_rows=1), any_threads=False)
-        return Repeats(RowClasses(shortest, self._widest_group()), self._any_threads())
+            return Repeats(RowClasses(shortest, 1, multiple=multiple), any_threads=False)
+        rows = RowClasses(shortest, self._widest_group(), multiple=multiple)
+        return Repeats(rows, self._any_threads())
 
     def _any_threads(self) -> bool:
         """Whether a chunk and a row behind it are the same with every smaller number of threads."""
@@ -160,14 +168,26 @@ class _Trial:
 
     def _shortest_chunk(self, rows: int) -> int:
         """`rows`, or more if the last `rows` of a chunk are not computed as by themselves."""
-        longest = min(self._runner.batch_rows, self._runner.context_length) // 2
-        while 2 * rows <= longest and not self._repeats(rows):
+        while 4 * rows <= self._longest and not self._is_the_same((rows, rows)):
             rows *= 2
         return rows
 
-    def _repeats(self, rows: int) -> bool:
+    def _multiple(self, shortest: int) -> int:
+        """Of what number a chunk's rows have to be a multiple: kernels take some rows at once."""
+        for multiple in _MULTIPLES:
+            lengths = shortest + multiple, shortest + 3 * multiple
+            if sum(lengths) <= self._longest and self._is_the_same(lengths):
+                return multiple
+        return shortest
+
+    @property
+    def _longest(self) -> int:
+        return min(self._runner.batch_rows, self._runner.context_length)
+
+    def _is_the_same(self, lengths: tuple[int, int]) -> bool:
+        """Whether two chunks leave the logits that one of all their rows does."""
         found = []
-        for cuts in ((2 * rows,), (rows, rows)):
+        for cuts in ((sum(lengths),), lengths):
             self._runner.truncate(0, 0)
             start = 0
             for length in cuts:

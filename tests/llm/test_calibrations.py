@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
 
 from mistral_small_edge.config import EngineConfig
-from mistral_small_edge.engine.backend import LOGITS_ROWS, RowClasses
+from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Logits, RowClasses
 from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts, Threads
+from mistral_small_edge.llama.trial import try_repeats
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.llm.calibrations import remembered
 from tests.tiny_gguf import write_tiny_model
@@ -26,6 +28,33 @@ OTHER = StepCosts(((1, 1.0), (2, 2.0)))
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MISTRAL_SMALL_EDGE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "machine"
+
+
+class Ragged:
+    """A runner whose kernel takes `at_once` rows and leaves others over to one that rounds otherwise."""
+
+    max_sequences, context_length, batch_rows, threads = 1, 256, 128, 1
+    keeps_rows, splits_context = True, False
+    row_classes = RowClasses()
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.rows: list[bool] = []
+
+    def run(self, batch: Batch) -> tuple[int, ...]:
+        (chunk,) = batch
+        rows = len(chunk.tokens)
+        self.rows += [row < rows - rows % self.at_once for row in range(rows)]
+        return (rows - 1,)
+
+    def logits(self, _row: int) -> Logits:
+        return np.array(self.rows, np.float32)
+
+    def truncate(self, _slot: int, length: int) -> None:
+        del self.rows[length:]
+
+    def use_threads(self, count: int) -> None:
+        pass
 
 
 def never() -> StepCosts:
@@ -109,6 +138,14 @@ def test_a_model_is_tried_when_it_is_first_loaded(tmp_path: Path, flash: str) ->
         assert told  # how many decode alike is another question
         assert alone.calibration.costs == known.costs
         assert alone.fingerprint == mark
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 8, 16])
+def test_how_many_rows_a_kernel_takes_at_once_is_found_out(at_once: int) -> None:
+    runner = Ragged(at_once)
+    rows = try_repeats(runner).rows  # type: ignore[arg-type]
+    assert rows.multiple == at_once
+    assert rows.min_prefill_rows == max(8, at_once)
 
 
 def test_attention_by_tiles_lets_no_answer_have_company_nor_fewer_threads(tmp_path: Path) -> None:
