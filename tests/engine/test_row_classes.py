@@ -18,6 +18,7 @@ from tests.fakes import FakeRunner, copied, next_token
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+ROWS = RowClasses(min_prefill_rows=6, max_repeatable_rows=2, multiple=3)
 SEEDED = SamplingParams(max_tokens=10, seed=7)
 DRAWN = SamplingParams(max_tokens=10, temperature=1)
 
@@ -41,9 +42,6 @@ class ClassDesk(Desk):
 
     def is_full(self, length: int) -> bool:
         return length - 1 + ROWS.min_prefill_rows > self.runner.context_length
-
-
-ROWS = RowClasses(min_prefill_rows=6, max_repeatable_rows=2, multiple=3)
 
 
 def desk(slots: int = 1, context: int = 100) -> ClassDesk:
