@@ -54,8 +54,9 @@ class RowClasses:
         """How many of the remaining rows to compute next, so that those that are left can be of the class.
 
         Args:
-            most: at least twice `min_prefill_rows`.
+            most: also of those that it is filled up to; at least twice `min_prefill_rows`.
         """
+        most -= most % self.multiple
         if remaining <= most:
             return remaining
         rows = min(most, remaining - self.min_prefill_rows)

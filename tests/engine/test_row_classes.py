@@ -79,7 +79,7 @@ def test_a_prompt_is_cut_so_that_every_part_can_be_of_the_class(
     classes = RowClasses(shortest, multiple=multiple)
     while remaining:
         rows = classes.cut(remaining, most)
-        assert 0 < rows <= most
+        assert 0 < rows <= classes.filled(rows) <= most
         remaining -= rows
         if remaining:
             assert classes.repeatable(rows) == rows
