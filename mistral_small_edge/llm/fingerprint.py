@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mistral_small_edge.engine.backend import RowClasses
     from mistral_small_edge.llama.model import ModelOptions
 
 _HEAD = 1 << 20  # bytes of each file: its metadata, and the first tensors
@@ -28,6 +29,12 @@ def fingerprint(parts: Sequence[Path], options: ModelOptions) -> str:
 def fingerprint_of_answers(mark: str, *decided_by: object) -> str:
     """The same with what was found by trying: it decides which rows are computed together."""
     return f"fp_{hashlib.sha256(repr((mark, decided_by)).encode()).hexdigest()[:12]}"
+
+
+def fingerprint_of_rows(mark: str, classes: RowClasses) -> str:
+    """The same with what tells which rows of a prompt count as read alike: those that are kept are believed."""
+    chunks = (classes.min_prefill_rows, classes.multiple, classes.grid)
+    return fingerprint_of_answers(mark, chunks)
 
 
 def fingerprint_of_files(parts: Sequence[Path]) -> str:

@@ -19,6 +19,7 @@ from mistral_small_edge.llm.fingerprint import (
     fingerprint,
     fingerprint_of_answers,
     fingerprint_of_files,
+    fingerprint_of_rows,
 )
 from mistral_small_edge.llm.setup import (
     choose_attention,
@@ -153,6 +154,7 @@ def load_here(
         runner = LlamaRunner(loaded, options, projector)
         known = calibration(runner, mark, machine, options)
         runner.row_classes = known.repeats.rows
+        kept_as = fingerprint_of_rows(mark, runner.row_classes)
         costs = known.costs if config.speculation == "auto" else None
         draft_model: LlamaDraft | None = None
         decided_by: tuple[object, ...] = (costs, *_threads_that_matter(known, options))
@@ -167,7 +169,7 @@ def load_here(
             runner,
             tokenizer,
             prefill_chunk=options.prefill_chunk,
-            store=open_store(config, mark, file.name, header, options),
+            store=open_store(config, kept_as, file.name, header, options),
             memory=open_memory(config, header, options),
             costs=costs,
             draft_model=draft_model,

@@ -15,6 +15,7 @@ from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts,
 from mistral_small_edge.llama.trial import try_repeats
 from mistral_small_edge.llm import LLM
 from mistral_small_edge.llm.calibrations import remembered
+from mistral_small_edge.llm.fingerprint import fingerprint_of_rows
 from tests.tiny_gguf import write_tiny_model
 
 if TYPE_CHECKING:
@@ -146,6 +147,15 @@ def test_how_many_rows_a_kernel_takes_at_once_is_found_out(at_once: int) -> None
     rows = try_repeats(runner).rows  # type: ignore[arg-type]
     assert rows.multiple == at_once
     assert rows.min_prefill_rows == max(8, at_once)
+
+
+def test_prompts_are_kept_apart_by_what_of_them_counts_as_read() -> None:
+    usual = RowClasses(8, 3)
+    mark = fingerprint_of_rows("model", usual)
+    for other in (RowClasses(16, 3), RowClasses(8, 3, multiple=4), RowClasses(8, 3, grid=64)):
+        assert fingerprint_of_rows("model", other) != mark
+    assert fingerprint_of_rows("other", usual) != mark
+    assert fingerprint_of_rows("model", RowClasses(8, 1)) == mark, "how answers are grouped"
 
 
 def test_attention_by_tiles_lets_no_answer_have_company_nor_fewer_threads(tmp_path: Path) -> None:
