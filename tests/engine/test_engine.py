@@ -209,8 +209,17 @@ class Desk:
 Script = list[tuple[str, Prompt | int | None, SamplingParams | None]]
 
 
+# Scripts, and what they are played with, for tests of one kind of runner.
+schedules = given(
+    script=st.lists(steps, max_size=60),
+    slots=st.integers(1, 4),
+    costs=st.sampled_from([None, StepCosts(((1, 1.0), (32, 1.0)))]),
+    says=st.sampled_from([next_token, copied]),
+)
+
+
 def play(desk: Desk, script: Script) -> None:
-    """Do as the script says, and then what is left to be done."""
+    """Do as the script says, and then what is left to be done; check every answer."""
     for verb, what, sampling in script:
         if verb == "add":
             assert isinstance(what, Prompt)
@@ -228,6 +237,8 @@ def play(desk: Desk, script: Script) -> None:
         else:
             desk.step()
     desk.run()
+    for request in desk.asked.keys() - desk.aborted:
+        desk.check_answer(request)
 
 
 def check_batch(batch: Batch, asked_repeatable: bool) -> None:
@@ -261,8 +272,6 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
     runner = FakeRunner(slots, row_classes=ROWS, remembers=remembers, says=says)
     desk = Desk(runner, costs, gathering=GATHERING if gathers else None)
     play(desk, script)
-    for request in desk.asked.keys() - desk.aborted:
-        desk.check_answer(request)
     for batch in desk.runner.batches:
         check_batch(batch, all(sampling.repeatable for _, sampling in desk.asked.values()))
     assert desk.engine.cache.num_free == slots
