@@ -30,12 +30,7 @@ _SECONDS = 2.0
 _MOST_TRIES = 8
 _WIDEST_GROUP = 8  # sequences that are tried together
 _READ = 32  # rows that stand before those that are tried
-_MULTIPLES = (
-    1,
-    4,
-    8,
-    16,
-)  # as many rows as a kernel may take at once; the last one is assumed of others
+_MULTIPLES = (1, 4, 8, 16)  # as many rows as a kernel may take at once
 
 
 def try_costs(runner: LlamaRunner, on_progress: Callable[[float], None] | None = None) -> StepCosts:
