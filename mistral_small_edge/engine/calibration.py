@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
+
+import numpy as np
 
 from mistral_small_edge.engine.backend import RowClasses
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the table has to be somewhere
 class StepCosts:
     """What a batch of some rows takes, as a multiple of one row's time.
 
@@ -35,15 +37,14 @@ class StepCosts:
 
     def of(self, rows: int) -> float:
         """The cost of a batch of `rows`: between those that are known as the line goes."""
-        at = bisect_left(self.known, (rows, 0.0))
-        if at == len(self.known):
-            most, cost = self.known[-1]
-            return cost * rows / most
-        high, cost = self.known[at]
-        if at == 0 or high == rows:
-            return cost
-        low, below = self.known[at - 1]
-        return below + (cost - below) * (rows - low) / (high - low)
+        most, cost = self.known[-1]
+        return self._table[rows] if rows <= most else cost * rows / most
+
+    @cached_property
+    def _table(self) -> list[float]:
+        """Of every number of rows up to the most that is known; asked for many times a token."""
+        rows, costs = zip(*self.known, strict=True)
+        return [float(cost) for cost in np.interp(range(rows[-1] + 1), rows, costs)]
 
     def as_json(self) -> Any:
         """A form that `from_json` reads."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import LOGITS_ROWS
-from mistral_small_edge.engine.lookup import MAX_MATCH, Lookup
+from mistral_small_edge.engine.lookup import Lookup
+from mistral_small_edge.engine.trust import MAX_DRAFT, Guess, Source, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mistral_small_edge.engine.backend import DraftModel
     from mistral_small_edge.engine.calibration import StepCosts
 
-MAX_DRAFT = LOGITS_ROWS - 1
 MAX_WRITTEN = 16  # by a smaller model, which takes a step for each
 WORTH = 1.0  # tokens in the time of one that a guess must promise
 
@@ -30,52 +29,21 @@ _BEGINNING = 2.0
 _SHARE = 0.02
 _MOST_SAVED = 8.0  # a copy that went well must not pay for a long search in prose
 
-# How often the next token is right behind a match of up to so many, as if seen so many times. As
-# measured on edits of code, extraction and summaries; prose is worse, and soon found out.
-_PRIORS = (
-    (2, 0.50, 2.0),
-    (3, 0.60, 2.0),
-    (5, 0.75, 3.0),
-    (8, 0.82, 3.0),
-    (16, 0.90, 4.0),
-    (MAX_MATCH + MAX_DRAFT, 0.96, 6.0),
-)
-_OF_GRAMMARS = (0, 0.95, 8.0)  # what a grammar forces; a model may spell it in other tokens
-_WRITTEN_AHEAD = (0, 0.65, 3.0)  # by a smaller model, where it is sure
-_FORCED, _WRITTEN = len(_PRIORS), len(_PRIORS) + 1
-_ALL = (*_PRIORS, _OF_GRAMMARS, _WRITTEN_AHEAD)
-_FORGET = 0.95  # a token ago counts for so much less
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A guess, how much of it is worth a check, and the tokens that this promises in the time of one."""
 
-@dataclass(slots=True)
-class _Trust:
-    """How often a token was right behind matches of one kind of length."""
-
-    right: float
-    tried: float
-
-    @property
-    def probability(self) -> float:
-        return self.right / self.tried
-
-    def learn(self, *, right: bool) -> None:
-        self.right = self.right * _FORGET + right
-        self.tried = self.tried * _FORGET + 1
-
-
-def _priors() -> list[_Trust]:
-    return [_Trust(share * weight, weight) for _, share, weight in _ALL]
-
-
-def _kind(match: int) -> int:
-    return next(kind for kind, (most, _, _) in enumerate(_PRIORS) if match <= most)
+    guess: Guess
+    length: int
+    rate: float
 
 
 @dataclass(slots=True)
 class Drafter:
     """One sequence's guesses, and what became of them: `accepted` of `drafted` tokens were right.
 
-    `model` writes guesses in `slot` where the text itself has none.
+    `model` writes guesses in `slot` where the text itself has no better ones.
     """
 
     costs: StepCosts
@@ -84,9 +52,9 @@ class Drafter:
     drafted: int = 0
     accepted: int = 0
     _lookup: Lookup = field(default_factory=Lookup)
-    _trust: list[_Trust] = field(default_factory=_priors)
-    _match: int = 0
-    _source: int | None = None  # what kind of guess the last one was; None if of its match's length
+    _trust: Trust = field(default_factory=Trust)
+    _offer: _Offer | None = None  # the last one, made behind so many tokens
+    _behind: int = 0
     _balance: float = _BEGINNING
 
     def draft(
@@ -104,63 +72,91 @@ class Drafter:
             worth: tokens in the time of one that it must promise.
             forced: what a constraint leaves no choice about, but for the way it is spelled.
         """
+        self._compare(tokens)
         self._balance = min(self._balance + _SHARE, _MOST_SAVED)
         most = min(room, MAX_DRAFT)
         if most <= 0 or self.costs.of(2) - 1 > self._balance:
             return ()
-        if forced:
-            self._source = _FORCED
-            return forced[: self._length(min(len(forced), most), worth)]
-        return self._found(tokens, most, worth) or self._written(tokens, most, worth)
+        self._offer, self._behind = self._best(tokens, most, worth, forced), len(tokens)
+        if self._offer is None:
+            return ()
+        if self._offer.guess.source is Source.MODEL:
+            return self._written(tokens, self._offer.length)
+        return self._offer.guess.tokens[: self._offer.length]
 
     def learn(self, drafted: int, accepted: int) -> None:
         """Take into account what became of a guess of `drafted` tokens."""
+        assert self._offer is not None  # noqa: S101 - it is what was drafted
+        guess, self._offer = self._offer.guess, None
         for number in range(accepted):
-            self._trust_in(number).learn(right=True)
+            self._trust.learn(guess, number, right=True)
         if accepted < drafted:
-            self._trust_in(accepted).learn(right=False)
+            self._trust.learn(guess, accepted, right=False)
+        if accepted:
+            self._confirm(guess)
         self._balance += accepted + 1 - self.costs.of(drafted + 1)
 
-    def _found(self, tokens: Sequence[int], most: int, worth: float) -> tuple[int, ...]:
-        """What stood behind the same words before."""
-        found = self._lookup.find(tokens, most)
-        if found is None:
-            return ()
-        self._source, self._match = None, found.match
-        return found.tokens[: self._length(len(found.tokens), worth)]
+    def _compare(self, tokens: Sequence[int]) -> None:
+        """Learn also from a guess that was not worth a check: the next token was drawn all the same."""
+        offer, self._offer = self._offer, None
+        if offer is None or offer.length or len(tokens) != self._behind + 1:
+            return
+        right = tokens[-1] == offer.guess.tokens[0]
+        self._trust.learn(offer.guess, 0, right=right)
+        if right:
+            self._confirm(offer.guess)
 
-    def _written(self, tokens: Sequence[int], most: int, worth: float) -> tuple[int, ...]:
+    def _confirm(self, guess: Guess) -> None:
+        if guess.source is Source.MATCH:
+            self._lookup.confirm(guess.place, self._behind)
+
+    def _best(
+        self, tokens: Sequence[int], most: int, worth: float, forced: tuple[int, ...]
+    ) -> _Offer | None:
+        if forced:
+            return self._worked_out(Guess(forced, tokens[-1], Source.GRAMMAR), most, worth)
+        found = self._lookup.find(tokens, most)
+        offer = None
+        if found is not None:
+            guess = Guess(found.tokens, tokens[-1], Source.MATCH, found.match, found.place)
+            offer = self._worked_out(guess, most, worth)
+        if self.model is not None:
+            unwritten = Guess((), tokens[-1], Source.MODEL)
+            most = min(most, MAX_WRITTEN)
+            least = worth if offer is None else offer.rate
+            written = self._worked_out(unwritten, most, least, self.model.cost)
+            if written.length:
+                return written
+        return offer
+
+    def _written(self, tokens: Sequence[int], length: int) -> tuple[int, ...]:
         """What the smaller model goes on with; it is paid for at once, right or wrong."""
-        if self.model is None:
-            return ()
-        self._source = _WRITTEN
-        cost = self.model.cost
-        length = self._length(min(most, MAX_WRITTEN), worth, cost)
-        if not length:
-            return ()
+        assert self.model is not None  # noqa: S101 - who else made the offer
         guess = self.model.write(self.slot, tokens, length)
-        self._balance -= cost * min(len(guess) + 1, length)
+        self._balance -= self.model.cost * min(len(guess) + 1, length)
         return guess
 
-    def _trust_in(self, number: int) -> _Trust:
-        """In a token of the guess, if all before it are right: these make the match longer."""
-        kind = _kind(self._match + number) if self._source is None else self._source
-        return self._trust[kind]
-
-    def _length(self, most: int, worth: float, each: float = 0.0) -> int:
-        """The length that promises most tokens in the time of one, as far as the account bears it.
+    def _worked_out(self, guess: Guess, most: int, worth: float, each: float = 0.0) -> _Offer:
+        """How much of the guess promises most tokens in the time of one, as far as the account bears it.
 
         Args:
+            most: tokens that may be checked.
+            worth: what it must promise more than.
             each: what a token takes to be guessed.
         """
-        best, best_rate = 0, worth
+        most = min(most, len(guess.tokens) or most)
+        best = _Offer(guess, 0, worth)
         expected = reached = 1.0
         for length in range(1, most + 1):
-            reached *= self._trust_in(length - 1).probability
-            expected += reached
             cost = self.costs.of(length + 1) + each * length
-            if cost - 1 > self._balance:
+            # Not even if all that is left were sure.
+            if (
+                cost - 1 > self._balance
+                or expected + reached * (most + 1 - length) <= cost * best.rate
+            ):
                 break
-            if expected / cost > best_rate:
-                best, best_rate = length, expected / cost
+            reached *= self._trust.probability(guess, length - 1)
+            expected += reached
+            if expected / cost > best.rate:
+                best = _Offer(guess, length, expected / cost)
         return best

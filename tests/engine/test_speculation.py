@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS
 from mistral_small_edge.engine.calibration import StepCosts
-from mistral_small_edge.engine.lookup import Found, Lookup
+from mistral_small_edge.engine.lookup import Lookup
 from mistral_small_edge.engine.speculation import Drafter
 from mistral_small_edge.sampling_params import SamplingParams
 from tests.engine.test_engine import ROWS, Desk, prompt_of
@@ -28,35 +28,59 @@ PICTURE = picture(1, 0, 1).identity()[0]
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"),
+    ("tokens", "continued", "match"),
     [
-        ([], None),
-        ([1, 2, 3], None),
-        ([1, 2, 3, 9, 3], None),  # one token alone is no match
-        ([1, 2, 3, 4, 5, 6, 9, 2, 3], Found((4, 5, 6, 9), 2)),
-        ([7, 2, 3, 4, 8, 2, 3, 5, 7, 2, 3], Found((4, 8, 2, 3), 3)),  # the longest one
-        ([0, 2, 3, 4, 1, 2, 3, 5, 9, 2, 3], Found((5, 9, 2, 3), 2)),  # or else the latest
-        ([1, 2, 3, 1, 2, 3], Found((1, 2, 3, 1), 3)),  # round in circles
-        ([5, 5, 5], Found((5, 5, 5, 5), 2)),
-        ([1, 2, 3, PICTURE, 4, 1, 2], Found((3,), 2)),  # a picture's row cannot be drafted
-        ([PICTURE, 2, 9, PICTURE, 2], None),  # and equals nothing
-        ([2, PICTURE, 9, 2, PICTURE], None),
+        ([1, 2, 3, 9, 3], (9, 3, 9, 3), 1),
+        ([1, 2, 3, 4, 5, 6, 9, 2, 3], (4, 5, 6, 9), 2),
+        ([7, 2, 3, 4, 8, 2, 3, 5, 7, 2, 3], (4, 8, 2, 3), 3),  # the longest one
+        ([0, 2, 3, 4, 1, 2, 3, 5, 9, 2, 3], (5, 9, 2, 3), 2),  # or else the latest
+        ([1, 2, 3, 1, 2, 3], (1, 2, 3, 1), 3),  # round in circles
+        ([5, 5, 5], (5, 5, 5, 5), 2),
+        ([1, 2, 3, PICTURE, 4, 1, 2], (3,), 2),  # a picture's row cannot be drafted
+        ([PICTURE, 2, 9, PICTURE, 2], (9,), 1),  # and equals nothing
     ],
 )
-def test_a_guess_is_what_followed_the_same_words(tokens: list[int], expected: Found | None) -> None:
-    assert Lookup().find(tokens, 4) == expected
-
-
-def test_a_copy_goes_on_where_it_was_rather_than_at_the_latest_place() -> None:
-    lines = [[10, 11, line, 20] for line in range(1, 8)]
-    prompt = [*itertools.chain.from_iterable(lines), 99]
-    lookup = Lookup()
-    said = [*lines[0], *lines[1]]
-    for length in range(1, len(said) + 1):
-        lookup.find([*prompt, *said[:length]], 8)
-    found = lookup.find([*prompt, *said, 10, 11], 4)
+def test_a_guess_is_what_followed_the_same_words(
+    tokens: list[int], continued: tuple[int, ...], match: int
+) -> None:
+    found = Lookup().find(tokens, 4)
     assert found is not None
-    assert found.tokens[0] == 3
+    assert (found.tokens, found.match) == (continued, match)
+
+
+@pytest.mark.parametrize("tokens", [[], [1], [1, 2, 3], [2, PICTURE, 9, 2, PICTURE]])
+def test_nothing_is_guessed_behind_what_is_new(tokens: list[int]) -> None:
+    assert Lookup().find(tokens, 4) is None
+
+
+@pytest.mark.parametrize(("said", "expected"), [([10, 11], 3), ([30], 42)])
+def test_a_copy_goes_on_where_it_was_rather_than_at_the_latest_place(
+    said: list[int], expected: int
+) -> None:
+    """Each of two that are in progress: the form of a record, and what it is filled with."""
+    lines = list(itertools.chain.from_iterable([10, 11, line, 20] for line in range(1, 8)))
+    words = list(itertools.chain.from_iterable([30, word] for word in range(40, 48)))
+    prompt = [*lines, *range(100, 200), *words]
+    lookup = Lookup()
+    lookup.confirm(lines.index(3) - 2, len(prompt))
+    lookup.confirm(prompt.index(42) - 1, len(prompt))
+    found = lookup.find([*prompt, *said], 4)
+    assert found is not None
+    assert found.tokens[0] == expected
+
+
+def test_a_copy_that_skips_a_line_is_still_the_same_one() -> None:
+    lines = list(itertools.chain.from_iterable([10, 11, line, 20] for line in range(1, 8)))
+    lookup = Lookup()
+    lookup.confirm(0, 1000)  # another one: were there three, it would be forgotten
+    for place in (lines.index(2), lines.index(4) - 2):
+        lookup.confirm(place, len(lines))
+    found = lookup.find([*lines, 10, 11], 4)
+    assert found is not None
+    assert found.tokens[0] == 4
+    far = lookup.find([*lines, 10, 11, *range(200, 1170), 10, 11], 4)
+    assert far is not None
+    assert far.tokens[0] == 1
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 8))
@@ -67,15 +91,10 @@ def test_every_guess_stood_there_behind_as_long_a_match(tokens: list[int], most:
         found = grown.find(tokens[:length], most)
     end = len(tokens)
     if found is None:
-        assert tokens[-2:] not in [tokens[at - 2 : at] for at in range(2, end)]
+        assert tokens[-1] not in tokens[:-1]
         return
-    places = [
-        at
-        for at in range(found.match, end)
-        if tokens[at - found.match : at] == tokens[end - found.match :]
-    ]
-    continued = [(tokens[at:] * most)[:most] for at in places]
-    assert list(found.tokens) in continued
+    assert tokens[found.place - found.match : found.place] == tokens[end - found.match :]
+    assert list(found.tokens) == (tokens[found.place :] * most)[:most]
 
 
 @pytest.mark.parametrize("worth", [1.0, 3.0])
