@@ -10,13 +10,13 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from mistral_small_edge.chat.deltas import Delta, Finish
-from mistral_small_edge.errors import EdgeError, EngineTimeout
+from mistral_small_edge.errors import EdgeError
 from mistral_small_edge.server import sse
 from mistral_small_edge.server.bridge import Bridge
 from mistral_small_edge.server.errors import error_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Iterable
 
     from mistral_small_edge.llm import LLM, Stream
     from mistral_small_edge.server.asked import Asked, Shape
@@ -43,10 +43,12 @@ async def respond(
     """
     with ExitStack() as held:
         held.enter_context(service.admission.let_in(len(asked.requests)))
-        bridge = held.enter_context(Bridge(await _begin(llm, asked)))
+        streams = await _begin(llm, asked)
+        bridge = held.enter_context(Bridge(streams, service.config.request_timeout))
         running = _Running(bridge, len(asked.requests), asked.shape, service)
         if asked.stream:
-            events = sse.with_heartbeats(running.events(), service.config.heartbeat)
+            pulse = held.enter_context(sse.Pulse(service.config.heartbeat, bridge.wake))
+            events = running.events(pulse)
             first = await _unless_gone(request, _next(events))
             if first is None:
                 return Response(status_code=_CLIENT_GONE)
@@ -65,40 +67,42 @@ class _Running:
         self._choices = choices
         self._shape = shape
         self._metrics = service.metrics
-        self._timeout = service.config.request_timeout
 
     async def whole(self) -> JSONObject:
         """The object, when all is there."""
         deltas: list[list[Delta]] = [[] for _ in range(self._choices)]
-        async for choice, delta in self._in_time():
-            deltas[choice].append(delta)
+        async for choice, come in self._counted():
+            deltas[choice] += come
         return self._shape.whole(deltas)
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self, pulse: sse.Pulse) -> AsyncIterator[bytes]:
         """Objects as they come, the first ones together with the first that says something."""
         ends: list[Finish] = []
-        begun = [sse.event(one) for one in self._shape.begin(self._choices)]
-        async for choice, delta in self._in_time():
-            if isinstance(delta, Finish):
-                ends.append(delta)
-            piece = self._shape.piece(choice, delta)
-            if piece is not None:
-                for one in (*begun, sse.event(piece)):
-                    yield one
-                begun.clear()
+        begun = _events(self._shape.begin(self._choices))
+        async for choice, come in self._counted():
+            ends += [delta for delta in come if isinstance(delta, Finish)]
+            said = _events(self._shape.piece(choice, delta) for delta in come)
+            if said:
+                yield begun + said
+                begun = b""
+                pulse.beat()
+            elif pulse.missed:
+                yield sse.ALIVE
+                pulse.beat()
         ended = self._shape.end(ends)
         if ended is not None:
             yield sse.event(ended)
 
-    async def _in_time(self) -> AsyncIterator[tuple[int, Delta]]:
-        try:
-            async with asyncio.timeout(self._timeout):
-                async for choice, delta in self._bridge:
-                    if isinstance(delta, Finish):
-                        self._metrics.answered(delta)
-                    yield choice, delta
-        except TimeoutError:
-            raise EngineTimeout(self._timeout or 0) from None
+    async def _counted(self) -> AsyncIterator[tuple[int, list[Delta]]]:
+        async for choice, come in self._bridge:
+            for delta in come:
+                if isinstance(delta, Finish):
+                    self._metrics.answered(delta)
+            yield choice, come
+
+
+def _events(objects: Iterable[JSONObject | None]) -> bytes:
+    return b"".join(sse.event(one) for one in objects if one is not None)
 
 
 async def _next(events: AsyncIterator[bytes]) -> bytes:

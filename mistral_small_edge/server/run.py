@@ -31,7 +31,7 @@ def new_server(app: FastAPI, config: ServerConfig) -> uvicorn.Server:
         access_log=False,
         lifespan="off",
         server_header=False,
-        http="h11",
+        http="httptools",
         ws="none",
         timeout_graceful_shutdown=round(config.grace),
     )

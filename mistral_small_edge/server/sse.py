@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fastapi.responses import StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import ExitStack
 
     from starlette.types import Receive, Scope, Send
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 DONE = b"data: [DONE]\n\n"
-_ALIVE = b": reading\n\n"
+ALIVE = b": reading\n\n"
 
 
 def event(value: JSONObject) -> bytes:
@@ -31,22 +31,40 @@ def event(value: JSONObject) -> bytes:
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
-async def with_heartbeats(events: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """The events, and a comment whenever none came for `seconds`."""
-    coming = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait([coming], timeout=seconds)
-            if not done:
-                yield _ALIVE
-                continue
-            found = coming.result()
-            if found is None:
-                return
-            yield found
-            coming = asyncio.ensure_future(anext(events, None))
-    finally:
-        coming.cancel()
+class Pulse:
+    """Wakes who writes a stream when nothing was sent for `seconds`.
+
+    One timer for all of the stream: it is looked at when it is due, and not moved by every event.
+    """
+
+    def __init__(self, seconds: float, wake: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is time for a sign of life."""
+        return self._loop.time() - self._last >= self._seconds
+
+    def beat(self) -> None:
+        """Something was sent."""
+        self._last = self._loop.time()
+
+    def _look(self) -> None:
+        if self.missed:
+            self._wake()
+        quiet = self._loop.time() - self._last
+        left = self._seconds - quiet if quiet < self._seconds else self._seconds
+        self._timer = self._loop.call_later(left, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 class EventStream(StreamingResponse):

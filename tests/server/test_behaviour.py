@@ -309,6 +309,17 @@ def test_an_answer_may_take_no_longer_than_is_granted(llm: LLM) -> None:
         assert end == "data: [DONE]"
 
 
+def test_a_stream_that_has_begun_may_take_no_longer_either(llm: LLM) -> None:
+    with (
+        serving(llm, config=ServerConfig(request_timeout=0.5)) as url,
+        httpx2.stream("POST", url + CHAT, json=ENDLESS, timeout=PATIENCE) as answer,
+    ):
+        events = [line for line in answer.iter_lines() if line]
+    assert json.loads(events[0].removeprefix("data: "))["choices"][0]["delta"]["role"]
+    assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
+    assert events[-1] == "data: [DONE]"
+
+
 def test_a_stream_shows_that_it_is_alive(llm: LLM) -> None:
     held = HeldLLM(llm)
     with (
