@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mistral_small_edge.engine.calibration import StepCosts
 
 MAX_WRITTEN = 16  # by a smaller model, which takes a step for each
-WORTH = 1.0  # tokens in the time of one that a guess must promise
+# Tokens in the time of one that a guess must promise. One that promises little more than it takes gains
+# nothing to speak of for an answer alone, and beside others it costs a pass that they do not share.
+WORTH = 1.2
 
 # The account of a sequence, in steps of one token. A guess is made only if the account can bear that
 # all of it is wrong, so a sequence is never slower by more than it began with and this share.
