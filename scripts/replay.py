@@ -46,6 +46,8 @@ def main() -> None:
     with LLM.load(asked.model, config) as llm:
         for number in range(asked.rounds):
             for recorded in answers.all_of(number):
+                if asked.only and recorded.kind not in asked.only:
+                    continue
                 pair = _pair(llm, recorded, first_plain=bool(number % 2))
                 report.setdefault(recorded.kind, []).append(pair)
         costs = llm.calibration.costs.known
@@ -104,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts.replay", description=__doc__)
     parser.add_argument("--model", default="demo", help="a name or a .gguf (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of each kind (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=answers.KINDS, help="these kinds (all)")
     parser.add_argument("--threads", type=int, help="compute threads (the machine's fast cores)")
     parser.add_argument("--json", metavar="FILE", help="write every pair there")
     return parser.parse_args()

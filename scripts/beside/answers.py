@@ -10,6 +10,8 @@ from scripts.beside import prompts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+KINDS = ("editing", "extraction", "summary", "prose")
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
