@@ -47,18 +47,21 @@ class Pulse:
     @property
     def missed(self) -> bool:
         """Whether it is time for a sign of life."""
-        return self._loop.time() - self._last >= self._seconds
+        return self._quiet() >= self._seconds
 
     def beat(self) -> None:
         """Something was sent."""
         self._last = self._loop.time()
 
+    def _quiet(self) -> float:
+        return self._loop.time() - self._last
+
     def _look(self) -> None:
-        if self.missed:
+        quiet = self._quiet()
+        if quiet >= self._seconds:
             self._wake()
-        quiet = self._loop.time() - self._last
-        left = self._seconds - quiet if quiet < self._seconds else self._seconds
-        self._timer = self._loop.call_later(left, self._look)
+            quiet = 0.0
+        self._timer = self._loop.call_later(self._seconds - quiet, self._look)
 
     def __enter__(self) -> Self:
         return self
