@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama.model import load_model
 from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.tokenizer import LlamaTokenizer
 from mistral_small_edge.llm import drafts
-from mistral_small_edge.llm.calibrations import Machine, calibration, keep_threads, known_threads
+from mistral_small_edge.llm.calibrations import Machine, calibration, keep_threads
+from mistral_small_edge.llm.choice import choose
 from mistral_small_edge.llm.computing import Computing, Here
 from mistral_small_edge.llm.fingerprint import (
     fingerprint,
     fingerprint_of_answers,
-    fingerprint_of_files,
     fingerprint_of_rows,
 )
 from mistral_small_edge.llm.setup import (
-    choose_attention,
     choose_dialect,
-    choose_options,
-    choose_packing,
-    choose_projector,
     new_gathering,
     new_projector,
     open_memory,
     open_store,
-    plan_memory,
-    share_out,
 )
-from mistral_small_edge.memory import check, step_bytes
+from mistral_small_edge.memory import step_bytes
 from mistral_small_edge.sampling_params import SamplingParams
-from mistral_small_edge.store.catalog import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +36,11 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.chat.dialect import Dialect
     from mistral_small_edge.config import EngineConfig
-    from mistral_small_edge.engine.calibration import Calibration
+    from mistral_small_edge.engine.calibration import Calibration, StepCosts
     from mistral_small_edge.llama.draft_model import LlamaDraft
-    from mistral_small_edge.llama.model import ModelOptions, WorkerShare
+    from mistral_small_edge.llama.model import Model, ModelOptions, WorkerShare
     from mistral_small_edge.llama.projector import Projector
+    from mistral_small_edge.llm.choice import Choice
     from mistral_small_edge.memory import MemoryPlan, StepBytes
 
 
@@ -122,74 +115,103 @@ def load_here(
     on_trial: Callable[[float], None] | None = None,
 ) -> Loaded[Here]:
     """The same in this process, workers or not."""
-    model, config = order.model, order.config
-    file = resolve(model)
-    header = read_header(file.path)
-    host = probe_host()
-    machine = Machine(host, on_trial, order.anew)
-    files = fingerprint_of_files(file.parts)
-    threads = None if order.anew else known_threads(files, host)
-    options = choose_options(header, host, config, threads)
-    sight = choose_projector(model, header, config)
-    draft = drafts.choose(config, options)
-    parts = (*file.parts, sight.path) if sight else file.parts
-    options = choose_attention(header, parts, machine, options, config, sight)
-    memory = plan_memory(header, host, options, sight, draft)
-    if config.workers:
-        shares, memory = share_out(header, memory, host, config, order.shares)
-        options = replace(options, workers=shares)
-    elif not config.force:
-        check(memory, host)
-    options = choose_packing(header, parts, machine, options, config)
+    config = order.config
+    machine = Machine(probe_host(), on_trial, order.anew)
+    choice = choose(order.model, config, machine, order.shares)
+    options, header = choice.options, choice.header
     with ExitStack() as held:
-        loaded = load_model(file.path, options, on_progress)
-        held.callback(loaded.close)
-        tokenizer = LlamaTokenizer(loaded)
-        dialect = choose_dialect(file.path, header.chat_template, tokenizer)
-        projector: Projector | None = None
-        if sight is not None:
-            projector = new_projector(sight, loaded, options, config)
-            held.callback(projector.close)
-        mark = fingerprint(parts, options)
-        runner = LlamaRunner(loaded, options, projector)
-        known = calibration(runner, mark, machine, options)
-        runner.row_classes = known.repeats.rows
-        kept_as = fingerprint_of_rows(mark, runner.row_classes)
-        costs = known.costs if config.speculation == "auto" else None
-        draft_model: LlamaDraft | None = None
-        decided_by: tuple[object, ...] = (costs, *_threads_that_matter(known, options))
-        if draft is not None:
-            draft_model = drafts.load(draft, runner, tokenizer, mark, machine)
-            held.callback(draft_model.close)
-            decided_by = (*decided_by, draft.mark, draft_model.cost)
-        adapts = config.threads is None and not options.offloads
-        if adapts and known.repeats.any_threads:
-            runner.adapt_threads(options.threads, known.costs)
+        model = load_model(choice.file.path, options, on_progress)
+        held.callback(model.close)
+        tokenizer = LlamaTokenizer(model)
+        dialect = choose_dialect(choice.file.path, header.chat_template, tokenizer)
+        runner = LlamaRunner(model, options, _projector(choice, model, config, held))
+        tried = _try_out(choice, runner, tokenizer, machine, config, held)
         engine = Engine(
             runner,
             tokenizer,
             prefill_chunk=options.prefill_chunk,
-            store=open_store(config, kept_as, file.name, header, options),
+            store=open_store(config, tried.kept_as, choice.file.name, header, options),
             memory=open_memory(config, header, options),
-            costs=costs,
-            draft_model=draft_model,
-            gathering=new_gathering(header, options, known.costs),
+            costs=tried.costs,
+            draft_model=tried.draft_model,
+            gathering=new_gathering(header, options, tried.calibration.costs),
         )
-        facts = Facts(
-            name=file.name,
-            options=options,
-            sampling=file.sampling or SamplingParams(),
-            fingerprint=fingerprint_of_answers(mark, *decided_by),
-            memory=memory,
-            step_bytes=step_bytes(header, options.kv_type),
-            calibration=known,
-            sees=projector is not None,
-        )
-        computing = Here(
-            engine, loaded, options, tokenizer, lambda count: keep_threads(files, host, count)
-        )
-        return Loaded(facts, tokenizer, dialect, computing, held.pop_all())
+
+        def keep(count: int) -> None:
+            keep_threads(choice.mark, machine.host, count)
+
+        computing = Here(engine, model, options, tokenizer, keep)
+        return Loaded(_facts(choice, tried), tokenizer, dialect, computing, held.pop_all())
 
 
-def _threads_that_matter(known: Calibration, options: ModelOptions) -> tuple[int, ...]:
-    return () if known.repeats.any_threads else (options.threads,)
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What was found out with the loaded model, and what follows from it.
+
+    `fingerprint` is that of answers, `kept_as` that of rows; `costs` are None where nothing is to be guessed.
+    """
+
+    calibration: Calibration
+    costs: StepCosts | None
+    fingerprint: str
+    kept_as: str
+    draft_model: LlamaDraft | None
+
+
+def _try_out(
+    choice: Choice,
+    runner: LlamaRunner,
+    tokenizer: LlamaTokenizer,
+    machine: Machine,
+    config: EngineConfig,
+    held: ExitStack,
+) -> _Tried:
+    """Find out what the machine does with the model, and have the runner go by it.
+
+    Args:
+        held: closes the smaller model, if there is one.
+    """
+    options, mark = choice.options, fingerprint(choice.parts, choice.options)
+    known = calibration(runner, mark, machine, options)
+    runner.row_classes = known.repeats.rows
+    costs = known.costs if config.speculation == "auto" else None
+    decided_by: list[object] = [costs]
+    if not known.repeats.any_threads:
+        decided_by.append(options.threads)
+    draft_model = None
+    if choice.draft is not None:
+        draft_model = drafts.load(choice.draft, runner, tokenizer, mark, machine)
+        held.callback(draft_model.close)
+        decided_by += [choice.draft.mark, draft_model.cost]
+    if config.threads is None and not options.offloads and known.repeats.any_threads:
+        runner.adapt_threads(options.threads, known.costs)
+    return _Tried(
+        known,
+        costs,
+        fingerprint_of_answers(mark, *decided_by),
+        fingerprint_of_rows(mark, runner.row_classes),
+        draft_model,
+    )
+
+
+def _projector(
+    choice: Choice, model: Model, config: EngineConfig, held: ExitStack
+) -> Projector | None:
+    if choice.sight is None:
+        return None
+    projector = new_projector(choice.sight, model, choice.options, config)
+    held.callback(projector.close)
+    return projector
+
+
+def _facts(choice: Choice, tried: _Tried) -> Facts:
+    return Facts(
+        name=choice.file.name,
+        options=choice.options,
+        sampling=choice.file.sampling or SamplingParams(),
+        fingerprint=tried.fingerprint,
+        memory=choice.memory,
+        step_bytes=step_bytes(choice.header, choice.options.kv_type),
+        calibration=tried.calibration,
+        sees=choice.sight is not None,
+    )
