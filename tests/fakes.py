@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mistral_small_edge.engine.backend import Batch, RowClasses
+from mistral_small_edge.engine.backend import Batch, Interrupted, RowClasses
 from mistral_small_edge.engine.prompt import Picture
 from mistral_small_edge.errors import DecodeFailed, EncodeFailed
 from mistral_small_edge.images import Image
@@ -138,6 +139,7 @@ class FakeRunner:
     known: dict[str, list[int]] = field(default_factory=dict)
     looks: list[FakeLooking] = field(default_factory=list)
     copies: list[tuple[int, int, int]] = field(default_factory=list)
+    interrupted: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.lanes = [[] for _ in range(self.max_sequences)]
@@ -145,6 +147,8 @@ class FakeRunner:
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         self.before()
+        if self.interrupted.is_set():
+            raise Interrupted
         self.batches.append(batch)
         rows = []
         at = 0
@@ -171,6 +175,13 @@ class FakeRunner:
             if chunk.sample:
                 rows.append(at - 1 - chunk.drafted)
         return tuple(rows)
+
+    def interrupt(self) -> None:
+        assert self.keeps_rows, "what it has read is lost"
+        self.interrupted.set()
+
+    def go_on(self) -> None:
+        self.interrupted.clear()
 
     def logits(self, row: int) -> Logits:
         distances = (np.arange(VOCAB) - self.said[row]) % VOCAB  # KeyError: nobody asked for it

@@ -102,6 +102,10 @@ class Chunk:
 Batch = tuple[Chunk, ...]
 
 
+class Interrupted(Exception):
+    """A batch was given up: none of its rows is there, and all that was there before still is."""
+
+
 class Tokenizer(Protocol):
     """Text to ids and ids to bytes."""
 
@@ -197,8 +201,18 @@ class ModelRunner(Protocol):
         """Compute the batch; the (first) logits row of each chunk that samples, in order.
 
         Raises:
+            Interrupted: `interrupt` was called.
             DecodeFailed: nothing of the batch may be relied on; its slots are to be emptied.
         """
+
+    def interrupt(self) -> None:
+        """Have the batch in work raise Interrupted as soon as can be, or the next one, until `go_on`.
+
+        Any thread may call it, where `keeps_rows`. It may come to nothing.
+        """
+
+    def go_on(self) -> None:
+        """Let batches be computed."""
 
     def logits(self, row: int) -> Logits:
         """Those at `row` of the last batch, until the next one: copy what is to be kept."""

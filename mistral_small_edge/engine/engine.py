@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from mistral_small_edge.engine.backend import Interrupted
+from mistral_small_edge.engine.in_work import InWork
 from mistral_small_edge.engine.outputs import (
     ControlOutput,
     Failed,
@@ -41,7 +43,7 @@ from mistral_small_edge.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mistral_small_edge.engine.backend import (
         Batch,
@@ -105,6 +107,7 @@ class Engine:
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._viewing = Viewing(runner, clock)
+        self._in_work = InWork(runner)
         self._sequences: dict[int, Sequence] = {}
         self._outputs: list[tuple[int, Output]] = []
 
@@ -160,6 +163,13 @@ class Engine:
         if sequence is not None:
             self._end(sequence)
 
+    def give_up(self, requests: Iterable[int]) -> None:
+        """Do not finish the batch in work if it is for nobody but these, which are to be aborted.
+
+        Any thread may call it.
+        """
+        self._in_work.give_up(requests)
+
     def step(self) -> list[tuple[int, Output]]:
         """Begin what has come in, or else do one piece of work; what it yielded, by request."""
         self._outputs = []
@@ -185,7 +195,8 @@ class Engine:
 
         Changes no output, and holds up whoever asks meanwhile by one small chunk.
         """
-        return self._rereading.step()
+        with self._in_work.of(()):
+            return self._rereading.step()
 
     def keep(self, *, closing: bool = False) -> bool:
         """Have what slots hold outlive the process; as `Shelves.keep`."""
@@ -198,7 +209,10 @@ class Engine:
 
     def _compute(self, batch: Batch, sequences: tuple[Sequence, ...]) -> None:
         try:
-            rows = self._run(batch)
+            with self._in_work.of(sequence.request for sequence in sequences):
+                rows = self._run(batch)
+        except Interrupted:
+            return  # it was for those who are about to be aborted
         except DecodeFailed as error:
             for sequence in sequences:
                 self._runner.truncate(sequence.slot, 0)

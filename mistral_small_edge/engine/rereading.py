@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import Chunk
+from mistral_small_edge.engine.backend import Chunk, Interrupted
 from mistral_small_edge.engine.grid import Grid
 from mistral_small_edge.errors import DecodeFailed
 
@@ -48,6 +48,8 @@ class Rereading:
         try:
             self._runner.truncate(slot, start)
             self._runner.run((Chunk(slot, start, tuple(tokens[start:end]), sample=False),))
+        except Interrupted:
+            self._cache.advance(slot, start, start)
         except DecodeFailed:
             self._runner.truncate(slot, 0)
             self._cache.forget(slot)

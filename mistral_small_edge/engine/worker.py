@@ -192,8 +192,9 @@ class Worker:
         return stream
 
     def abort(self, request: int) -> None:
-        """End a request; it takes effect after the batch in work."""
+        """End a request, without waiting; a batch in work is finished only if it is for others, too."""
         self._inbox.put(_Abort(request))
+        self._engine.give_up((request,))
 
     def call(self, function: Callable[[], T]) -> T:
         """Run the function in the engine's thread, between two batches, and wait for its result.
@@ -217,8 +218,11 @@ class Worker:
                 self._calls.discard(result)
 
     def close(self) -> None:
-        """End every request and the thread; returns when the batch in work is done."""
+        """End every request and the thread; no batch in work is finished."""
         self._inbox.put(_Stop())
+        with self._lock:
+            live = tuple(self._streams)
+        self._engine.give_up(live)
         self._thread.join()
 
     def _loop(self) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from mistral_small_edge.engine.backend import LOGITS_ROWS
+from mistral_small_edge.engine.backend import LOGITS_ROWS, Interrupted
 from mistral_small_edge.errors import DecodeFailed, NoProjector
 from mistral_small_edge.llama import short_calls
+from mistral_small_edge.llama.interruption import INTERRUPTED, Interruption
 from mistral_small_edge.llama.team import TeamSize
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class LlamaRunner:
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()
         self._teams: _Teams | None = None
+        self._interruption = Interruption(model.context)
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         """Compute a batch; the first logits row of each chunk that samples."""
@@ -69,6 +71,12 @@ class LlamaRunner:
             code = lib.llama_decode(self._context, self._batch.struct)
         else:
             code = self._teams.time(self._batch.struct.n_tokens, self._decode)
+        if code == INTERRUPTED:
+            if self._offloads:
+                lib.llama_synchronize(self._context)
+            for chunk in batch:  # llama.cpp may have been done with some
+                self.truncate(chunk.slot, chunk.start)
+            raise Interrupted
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
         if self._offloads:  # what is computed elsewhere may go on behind a decode
@@ -77,6 +85,14 @@ class LlamaRunner:
             if chunk.padding:
                 self.truncate(chunk.slot, chunk.start + len(chunk.tokens))
         return rows
+
+    def interrupt(self) -> None:
+        """Any thread may call it; only the processor and Metal listen, between two operations."""
+        self._interruption.ask()
+
+    def go_on(self) -> None:
+        """Let batches be computed."""
+        self._interruption.over()
 
     def adapt_threads(self, most: int, costs: StepCosts) -> None:
         """From now on compute with as many threads, up to `most`, as are fastest at the time."""
@@ -173,7 +189,8 @@ class _Teams:
         begun = time.perf_counter()
         code = decode(team.size)
         seconds = time.perf_counter() - begun
-        team.measured(seconds / (self._costs.of(rows) if answer else rows))
+        if code != INTERRUPTED:
+            team.measured(seconds / (self._costs.of(rows) if answer else rows))
         return code
 
 

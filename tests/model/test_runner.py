@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from mistral_small_edge.engine.backend import Chunk
+from mistral_small_edge.engine.backend import Chunk, Interrupted
 from mistral_small_edge.engine.sampler import Sampler
 from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.model
 
 PROMPT = tuple(range(500, 540))
 OTHER = tuple(range(900, 960))
+
+listens = pytest.mark.skipif(GPU_LAYERS > 0, reason="not every accelerator can be interrupted")
 
 
 @pytest.fixture(params=[False, True], ids=["plain attention", "flash attention"])
@@ -85,3 +88,31 @@ def test_logits_that_were_copied_give_the_same_tokens(
     assert np.array_equal(logits, copied), "a sampler only reads"
     read(runner, 1, 0, OTHER)
     assert [later.sample(copied) for _ in range(4)] == expected
+
+
+@listens
+def test_an_interrupted_batch_leaves_what_was_there(runner: LlamaRunner) -> None:
+    half, length = len(OTHER) // 2, len(OTHER)
+    read(runner, 1, 0, OTHER[:half])
+    expected = read(runner, 1, half, OTHER[half:])
+    read(runner, 0, 0, OTHER[:half])
+    runner.interrupt()
+    with pytest.raises(Interrupted):
+        read(runner, 0, half, OTHER[half:])
+    runner.go_on()
+    assert read(runner, 0, half, OTHER[half:]) == expected
+    assert write(runner, 0, length) == write(runner, 1, length)
+
+
+@listens
+def test_a_batch_is_interrupted_while_it_is_computed(runner: LlamaRunner) -> None:
+    read(runner, 0, 0, PROMPT)
+    expected = write(runner, 0, len(PROMPT))
+    somebody = threading.Timer(0.01, runner.interrupt)
+    somebody.start()
+    with pytest.raises(Interrupted):
+        read(runner, 2, 0, tuple(range(64)))
+    somebody.join()
+    runner.go_on()
+    runner.truncate(0, len(PROMPT))
+    assert write(runner, 0, len(PROMPT)) == expected
