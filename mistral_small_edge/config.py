@@ -33,8 +33,8 @@ class EngineConfig:
         context_length: tokens one sequence can hold, prompt and answer together; None takes
             DEFAULT_CONTEXT_LENGTH or the model's own, whichever is less.
         max_sequences: requests computed at the same time; each has its own KV lane.
-        prefill_chunk: prompt tokens computed in one go (1..4096); the bound on how long a
-            running answer or a cancel waits for somebody else's prompt.
+        prefill_chunk: the most prompt tokens computed in one go (1..4096); fewer where that takes long, as
+            others' answers wait for it.
         threads: compute threads; None takes the physical performance cores that the affinity
             mask and the cgroup quota leave.
         gpu_layers: layers given to an accelerator; None means all on Apple Metal, 0 elsewhere.

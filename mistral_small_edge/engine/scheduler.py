@@ -1,11 +1,11 @@
 """Who is computed next.
 
 Work goes in rounds: every running answer gets one token, then one prompt gets one chunk, or several
-short ones get as much together. So prompts hold up running answers by one chunk at the most, and
-answers cannot starve prompts. Prompts take turns; a picture is looked at in the turn of the prompt
-that it stands in. A batch never mixes prompt and answer rows, nor two prompts: results would then
-depend on who else is there (see RowClasses). An answer with a guess to check is computed alone for
-the same reason.
+short ones get as much together. So prompts hold up running answers by one chunk at the most, which is
+small while there are any, and answers cannot starve prompts. Prompts take turns; a picture is looked
+at in the turn of the prompt that it stands in. A batch never mixes prompt and answer rows, nor two
+prompts: results would then depend on who else is there (see RowClasses). An answer with a guess to
+check is computed alone for the same reason.
 """
 
 from __future__ import annotations
@@ -337,7 +337,8 @@ class Scheduler:
             return min(border, start + LOGITS_ROWS)
         if sequence.params.repeatable and self._rows.grid:
             return min(border, _grid(sequence, self._rows.grid).before(start) + self._rows.grid)
-        return start + self._rows.cut(border - start, self.chunk_size.size)
+        size = self.chunk_size.size if self._decoding else self.chunk_size.alone
+        return start + self._rows.cut(border - start, size)
 
     def _padding(self, start: int, end: int) -> int:
         """Rows that a chunk lacks to be of its class: before a picture text is often short."""

@@ -6,22 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_small_edge.engine.chunk_size import TARGET_SECONDS, ChunkSize
+from mistral_small_edge.engine.chunk_size import ALONE_SECONDS, TARGET_SECONDS, ChunkSize
+from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.outputs import Finished
+from mistral_small_edge.engine.prompt import Prompt
+from mistral_small_edge.sampling_params import SamplingParams
+from tests.fakes import FakeRunner, FakeTokenizer
 
 
-@pytest.mark.parametrize(("rate", "size"), [(1000, 512), (200, 128), (20, 32), (5, 32), (0.1, 32)])
-def test_a_chunk_is_worth_about_the_target(rate: float, size: int) -> None:
+@pytest.mark.parametrize(
+    ("rate", "size", "alone"),
+    [(1000, 512, 512), (200, 128, 256), (10, 32, 128), (5, 32, 64), (0.1, 32, 32)],
+)
+def test_a_chunk_is_worth_about_the_target(rate: float, size: int, alone: int) -> None:
     chunk = ChunkSize(512, 16)
     for _ in range(2):
         chunk.measured(chunk.size, chunk.size / rate)
-    assert chunk.size == size
+        chunk.measured(chunk.alone, chunk.alone / rate)
+    assert (chunk.size, chunk.alone) == (size, alone)
 
 
 def test_it_starts_small_and_a_short_chunk_says_nothing() -> None:
     chunk = ChunkSize(512, 16)
-    assert chunk.size == 64
+    assert chunk.size == chunk.alone == 64
     chunk.measured(10, 100.0)
-    assert chunk.size == 64
+    assert chunk.size == chunk.alone == 64
 
 
 @given(
@@ -32,8 +41,37 @@ def test_it_starts_small_and_a_short_chunk_says_nothing() -> None:
 def test_the_bounds_hold(largest: int, smallest: int, times: list[float]) -> None:
     chunk = ChunkSize(largest, smallest)
     for seconds in times:
-        rows = chunk.size
+        rows = chunk.alone
         chunk.measured(rows, seconds)
-        assert chunk.smallest <= chunk.size <= max(largest, smallest)
-        fits = chunk.size * seconds <= rows * TARGET_SECONDS
-        assert fits or chunk.size < 2 * chunk.smallest
+        for size, target in ((chunk.size, TARGET_SECONDS), (chunk.alone, ALONE_SECONDS)):
+            assert chunk.smallest <= size <= max(largest, smallest)
+            fits = size * seconds <= rows * target * 1.001
+            assert fits or size < 2 * chunk.smallest
+        assert chunk.size <= chunk.alone
+
+
+def test_a_prompt_is_read_in_small_chunks_for_others_sake_only() -> None:
+    now = 0.0
+
+    def tick() -> None:
+        nonlocal now
+        now += 2.0  # whatever is computed
+
+    runner = FakeRunner(2, 2000, before=tick)
+    engine = Engine(runner, FakeTokenizer(), prefill_chunk=512, clock=lambda: now)
+
+    def read(request: int, tokens: int) -> list[int]:
+        """The chunks in which a prompt of so many tokens was read."""
+        before = len(runner.batches)
+        engine.add(request, Prompt((request,) * tokens), SamplingParams(max_tokens=1))
+        while not any(isinstance(output, Finished) for _, output in engine.step()):
+            pass
+        chunks = [chunk.tokens for batch in runner.batches[before:] for chunk in batch]
+        return [len(rows) for rows in chunks if rows[0] == request]
+
+    assert read(1, 804) == [64, 256, 256, 228]
+    engine.add(2, Prompt((2,)), SamplingParams(ignore_eos=True))
+    engine.step()
+    assert read(3, 204) == [64, 32, 32, 32, 32, 12]
+    engine.abort(2)
+    assert read(4, 804) == [128, 256, 256, 164]
