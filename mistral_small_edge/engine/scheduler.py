@@ -14,22 +14,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Chunk, RowClasses
+from mistral_small_edge.engine.backend import Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
-from mistral_small_edge.engine.grid import Grid
+from mistral_small_edge.engine.cutting import Cutting
 from mistral_small_edge.engine.prompt_logits import PromptLogits
-from mistral_small_edge.engine.reuse import Reuse
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.speculation import WORTH, Drafter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mistral_small_edge.engine.backend import DraftModel, Vectors
+    from mistral_small_edge.engine.backend import DraftModel
     from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
+    from mistral_small_edge.engine.reuse import Reuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Scheduler:
         self._rows = rows
         self._lane = lane
         self._keeps_rows = keeps_rows
+        self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
         self._settled = True  # whether all that was copied has been moved
@@ -194,19 +195,11 @@ class Scheduler:
 
     def _read(self, sequence: Sequence, chunk: Chunk) -> None:
         if sequence.num_exact == chunk.start:
-            sequence.num_exact += self._exact_rows(sequence, chunk)
+            sequence.num_exact += self._cutting.exact_rows(sequence, chunk)
         if sequence.num_computed == sequence.prompt.stretch(chunk.start)[0]:
             sequence.vectors = None  # of a picture that has been read
         if not sequence.remaining_prompt:
             self.answers(sequence)
-
-    def _exact_rows(self, sequence: Sequence, chunk: Chunk) -> int:
-        """How many of the chunk's rows every prompt would have that begins alike and has to repeat."""
-        rows = len(chunk.tokens) + chunk.padding
-        if not self._rows.grid:
-            return min(len(chunk.tokens), self._rows.repeatable(rows))
-        at_mark = _grid(sequence, self._rows.grid).before(chunk.start) == chunk.start
-        return len(chunk.tokens) if at_mark and rows == self._rows.grid else 0
 
     def answers(self, sequence: Sequence) -> None:
         """Note that the prompt is there, and the answer begins."""
@@ -281,70 +274,20 @@ class Scheduler:
         return None if move is None else Swap(*move, free[move[1]])
 
     def reuse(self, sequence: Sequence) -> Reuse:
-        """What the sequence may begin with.
-
-        Where a lane ends and nothing can be filled up, as many rows are to be left over as if it
-        had begun with nothing.
-        """
-        exact = sequence.params.repeatable
-        step = self._rows.grid or (1 if self._has_room(sequence) else self._rows.multiple)
-        grid = _grid(sequence, step) if exact and step > 1 else None
-        return Reuse(self._most_reused(sequence), exact=exact, grid=grid)
-
-    def _has_room(self, sequence: Sequence) -> bool:
-        """Whether the prompt's last chunk can be filled up, be it of one row."""
-        return len(sequence.prompt) - 1 + self._rows.min_prefill_rows <= self._lane
-
-    def _most_reused(self, sequence: Sequence) -> int:
-        """All rows but the last, whose logits are wanted, unless they are known.
-
-        Fewer where a lane ends: there a short chunk cannot be padded, so some rows are computed again
-        for it. None where every row's own logits are wanted.
-        """
-        if not self._keeps_rows or sequence.params.prompt_logprobs is not None:
-            return 0
-        length = len(sequence.prompt)
-        if sequence.known is None:
+        """What the sequence may begin with."""
+        wants_all = sequence.params.prompt_logprobs is not None
+        if sequence.known is None and self._keeps_rows and not wants_all:
             exact = sequence.params.repeatable
             sequence.known = self.prompt_logits.find(sequence.digest, exact=exact)
-        if sequence.known is not None:
-            return length
-        if self._has_room(sequence):
-            return length - 1
-        return max(0, length - self._rows.min_prefill_rows)
+        return self._cutting.reuse(sequence)
 
     def _chunk_of(self, sequence: Sequence) -> Chunk:
+        if sequence.status is SequenceStatus.PREFILL:
+            size = self.chunk_size.size if self._decoding else self.chunk_size.alone
+            return self._cutting.chunk(sequence, size)
         start = sequence.num_computed
-        if sequence.status is not SequenceStatus.PREFILL:
-            tokens = (*sequence.tokens[start:], *sequence.draft)
-            return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
-        border, picture = sequence.stretch
-        score = sequence.params.prompt_logprobs is not None
-        end = self._end_of_chunk(sequence, start, border)
-        return Chunk(
-            sequence.slot,
-            start,
-            tuple(sequence.tokens[start:end]),
-            sample=end == len(sequence.tokens),
-            score=score,
-            vectors=picture and _slice(sequence.vectors, start - picture.start, end - start),
-            # Only what must repeat pays for it.
-            padding=self._padding(start, end) if sequence.params.repeatable and not score else 0,
-        )
-
-    def _end_of_chunk(self, sequence: Sequence, start: int, border: int) -> int:
-        if sequence.params.prompt_logprobs is not None:
-            return min(border, start + LOGITS_ROWS)
-        if sequence.params.repeatable and self._rows.grid:
-            return min(border, _grid(sequence, self._rows.grid).before(start) + self._rows.grid)
-        size = self.chunk_size.size if self._decoding else self.chunk_size.alone
-        return start + self._rows.cut(border - start, size)
-
-    def _padding(self, start: int, end: int) -> int:
-        """Rows that a chunk lacks to be of its class: before a picture text is often short."""
-        missing = self._rows.filled(end - start) - (end - start)
-        fits = self._keeps_rows and end + missing <= self._lane
-        return missing if missing > 0 and fits else 0
+        tokens = (*sequence.tokens[start:], *sequence.draft)
+        return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
 
     def _decode_groups(self) -> list[list[Sequence]]:
         """Guesses are checked alone; the others are computed in as few batches as may be."""
@@ -383,14 +326,6 @@ class Scheduler:
         # The last token that fits has no row: a guess is followed by one that is drawn.
         forced = sequence.constraint.forced() if sequence.constraint is not None else ()
         return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)
-
-
-def _grid(sequence: Sequence, size: int) -> Grid:
-    return Grid(size, sequence.prompt.starts, len(sequence.prompt))
-
-
-def _slice(vectors: Vectors, first: int, rows: int) -> Vectors:
-    return vectors[first : first + rows]
 
 
 def _to_recall(sequence: Sequence) -> Recall | None:
