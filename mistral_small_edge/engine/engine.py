@@ -12,25 +12,14 @@ from typing import TYPE_CHECKING
 
 from mistral_small_edge.engine.backend import Interrupted
 from mistral_small_edge.engine.in_work import InWork
-from mistral_small_edge.engine.outputs import (
-    ControlOutput,
-    Failed,
-    Finished,
-    FinishReason,
-    Output,
-    PictureProgress,
-    PromptProgress,
-    PromptScores,
-    ScoredPiece,
-    ScoredToken,
-    TextOutput,
-)
+from mistral_small_edge.engine.outputs import FinishReason
 from mistral_small_edge.engine.prefix_cache import PrefixCache
 from mistral_small_edge.engine.rereading import Rereading
-from mistral_small_edge.engine.sampler import Sampled, Sampler, score
+from mistral_small_edge.engine.sampler import Sampler, score
 from mistral_small_edge.engine.scheduler import Compute, Copy, Look, Recall, Scheduler, Swap
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.shelves import Shelves
+from mistral_small_edge.engine.telling import Telling
 from mistral_small_edge.engine.viewing import Viewing
 from mistral_small_edge.errors import (
     ContextLengthExceeded,
@@ -56,10 +45,11 @@ if TYPE_CHECKING:
     )
     from mistral_small_edge.engine.calibration import StepCosts
     from mistral_small_edge.engine.gathering import Gathering
+    from mistral_small_edge.engine.outputs import Output
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
-    from mistral_small_edge.engine.sampler import TokenScore
+    from mistral_small_edge.engine.sampler import Sampled
     from mistral_small_edge.images import Image
     from mistral_small_edge.sampling_params import SamplingParams
 
@@ -109,7 +99,7 @@ class Engine:
         self._viewing = Viewing(runner, clock)
         self._in_work = InWork(runner)
         self._sequences: dict[int, Sequence] = {}
-        self._outputs: list[tuple[int, Output]] = []
+        self._telling = Telling(tokenizer)
 
     @property
     def has_work(self) -> bool:
@@ -172,11 +162,11 @@ class Engine:
 
     def step(self) -> list[tuple[int, Output]]:
         """Begin what has come in, or else do one piece of work; what it yielded, by request."""
-        self._outputs = []
+        self._telling.new_step()
         for sequence in self.scheduler.admit():
             self._begin(sequence)
-        if self._outputs:  # say that a prompt has begun before its first chunk is computed
-            return self._outputs
+        if self._telling.outputs:  # say that a prompt has begun before its first chunk is computed
+            return self._telling.outputs
         match self.scheduler.schedule():
             case Compute(batch, sequences):
                 self._compute(batch, sequences)
@@ -188,7 +178,7 @@ class Engine:
                 self._swap(swap)
             case Look(sequence, picture):
                 self._look(sequence, picture.image)
-        return self._outputs
+        return self._telling.outputs
 
     def read_again(self) -> bool:
         """Use a moment without work for the next turn of a conversation; whether there is more to do.
@@ -236,7 +226,7 @@ class Engine:
             self._fail(sequence, error, rows_valid=False)
             return
         self.scheduler.copied(copy)
-        self._report_progress(sequence)
+        self._telling.progress(sequence)
         self._viewing.stop_if_unwanted(self._sequences.values())
 
     def _swap(self, swap: Swap) -> None:
@@ -271,7 +261,7 @@ class Engine:
             self._fail(sequence, error, rows_valid=True)
             return
         if done is not None:
-            self._report_looking(sequence, done)
+            self._telling.looking(sequence, done)
 
     def _begin(self, sequence: Sequence) -> None:
         sequence.started = self._clock()
@@ -284,14 +274,14 @@ class Engine:
             sequence.prompt.tokens,
             sequence.constraint,
         )
-        self._report_progress(sequence)
+        self._telling.progress(sequence)
 
     def _update(self, batch: Batch, sequences: tuple[Sequence, ...], rows: Iterator[int]) -> None:
         for sequence, chunk in zip(sequences, batch, strict=True):
             prefill = sequence.status is SequenceStatus.PREFILL
             self.scheduler.computed(sequence, chunk)
             if prefill:
-                self._report_progress(sequence)
+                self._telling.progress(sequence)
             if chunk.score:
                 self._score(sequence, chunk)
             if chunk.sample:
@@ -318,7 +308,7 @@ class Engine:
         scores = (
             score(self._runner.logits(row), token, top) for row, token in enumerate(following)
         )
-        self._emit(sequence, PromptScores(tuple(map(self._scored, scores))))
+        self._telling.prompt_scores(sequence, scores)
 
     def _sample(self, sequence: Sequence, chunk: Chunk, row: int) -> None:
         """Draw the next token, and behind each one that was guessed right another."""
@@ -353,25 +343,19 @@ class Engine:
             self._append_control(sequence, sampled)
         else:
             piece = b"" if is_end else self._tokenizer.token_bytes(sampled.token)
-            self._show(sequence, sequence.append(sampled, piece))
+            self._telling.text(sequence, sequence.append(sampled, piece))
         ended = sampled.complete or (is_end and not sequence.params.ignore_eos)
         reason = FinishReason.STOP if ended else self._reason_to_finish(sequence)
         if reason is None:
             return sampled.token
-        self._show(sequence, sequence.text.finish())
+        self._telling.text(sequence, sequence.text.finish())
         self._finish(sequence, reason)
         return None
 
     def _append_control(self, sequence: Sequence, sampled: Sampled) -> None:
-        self._show(sequence, sequence.append_control(sampled.token))
+        self._telling.text(sequence, sequence.append_control(sampled.token))
         if not sequence.text.stopped:  # by the text that was held back
-            scored = None if sampled.score is None else self._scored(sampled)
-            self._emit(sequence, ControlOutput(sampled.token, scored))
-
-    def _show(self, sequence: Sequence, text: str) -> None:
-        if text:
-            scored = tuple(map(self._scored, sequence.shown_scores()))
-            self._emit(sequence, TextOutput(text, scored))
+            self._telling.control(sequence, sampled)
 
     def _reason_to_finish(self, sequence: Sequence) -> FinishReason | None:
         if sequence.text.stopped:
@@ -384,47 +368,14 @@ class Engine:
         return None
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        self._emit(
-            sequence,
-            Finished(
-                reason,
-                prompt_tokens=len(sequence.prompt),
-                completion_tokens=sequence.num_generated,
-                cached_tokens=sequence.num_cached,
-                queue_seconds=sequence.started - sequence.arrived,
-                prompt_seconds=sequence.answered - sequence.started,
-                image_seconds=sequence.looked,
-                decode_seconds=self._clock() - sequence.answered,
-                drafted_tokens=sequence.drafter.drafted if sequence.drafter else 0,
-                accepted_tokens=sequence.drafter.accepted if sequence.drafter else 0,
-            ),
-        )
+        self._telling.finished(sequence, reason, self._clock())
         self._end(sequence)
 
     def _fail(self, sequence: Sequence, error: EdgeError, *, rows_valid: bool) -> None:
-        self._emit(sequence, Failed(error))
+        self._telling.failed(sequence, error)
         self._end(sequence, rows_valid=rows_valid)
 
     def _end(self, sequence: Sequence, *, rows_valid: bool = True) -> None:
         self.scheduler.end(sequence, rows_valid=rows_valid)
         del self._sequences[sequence.request]
         self._viewing.stop_if_unwanted(self._sequences.values())
-
-    def _report_progress(self, sequence: Sequence) -> None:
-        total = len(sequence.prompt)
-        self._emit(sequence, PromptProgress(sequence.num_computed, total, sequence.num_cached))
-
-    def _report_looking(self, sequence: Sequence, done: float) -> None:
-        pictures = sequence.prompt.pictures
-        number = sum(picture.start <= sequence.num_computed for picture in pictures)
-        self._emit(sequence, PictureProgress(number, len(pictures), done))
-
-    def _scored(self, sampled: Sampled) -> ScoredToken:
-        assert sampled.score is not None  # noqa: S101 - a sequence keeps no others
-        return ScoredToken(self._piece(sampled.score), tuple(map(self._piece, sampled.top)))
-
-    def _piece(self, score: TokenScore) -> ScoredPiece:
-        return ScoredPiece(self._tokenizer.token_bytes(score.token), score.logprob)
-
-    def _emit(self, sequence: Sequence, output: Output) -> None:
-        self._outputs.append((sequence.request, output))
