@@ -6,21 +6,18 @@ The only place that knows llama_batch and llama.cpp's sequence ids (which are ou
 from __future__ import annotations
 
 import ctypes
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from mistral_small_edge.engine.backend import LOGITS_ROWS, Interrupted
+from mistral_small_edge.engine.backend import Interrupted
 from mistral_small_edge.errors import DecodeFailed, NoProjector
 from mistral_small_edge.llama import short_calls
 from mistral_small_edge.llama.interruption import INTERRUPTED, Interruption
-from mistral_small_edge.llama.team import TeamSize
+from mistral_small_edge.llama.team import Teams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from mistral_small_edge.engine.backend import Batch, Chunk, Logits, RowClasses
@@ -60,7 +57,7 @@ class LlamaRunner:
         self._offloads = options.offloads
         self._batch = _Batch(options.batch_rows)
         self._copied: set[int] = set()
-        self._teams: _Teams | None = None
+        self._teams: Teams | None = None
         self._interruption = Interruption(model.context)
 
     def run(self, batch: Batch) -> tuple[int, ...]:
@@ -96,7 +93,7 @@ class LlamaRunner:
 
     def adapt_threads(self, most: int, costs: StepCosts) -> None:
         """From now on compute with as many threads, up to `most`, as are fastest at the time."""
-        self._teams = _Teams(most, costs)
+        self._teams = Teams(most, costs)
 
     def use_threads(self, count: int) -> None:
         """Compute the next batch with so many."""
@@ -173,25 +170,6 @@ class LogitsRows:
             floats = memoryview(self._row.from_address(address))
             self._known[address] = np.frombuffer(floats, np.float32)
         return self._known[address]
-
-
-class _Teams:
-    """One size for answers and another for prompts: what slows the one may not slow the other."""
-
-    def __init__(self, most: int, costs: StepCosts) -> None:
-        self._costs = costs
-        self._answers = TeamSize(most)
-        self._prompts = TeamSize(most, settle=3, trial=2)
-
-    def time(self, rows: int, decode: Callable[[int], int]) -> int:
-        answer = rows <= LOGITS_ROWS
-        team = self._answers if answer else self._prompts
-        begun = time.perf_counter()
-        code = decode(team.size)
-        seconds = time.perf_counter() - begun
-        if code != INTERRUPTED:
-            team.measured(seconds / (self._costs.of(rows) if answer else rows))
-        return code
 
 
 class _Batch:

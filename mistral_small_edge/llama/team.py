@@ -12,8 +12,12 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
+from mistral_small_edge.engine.backend import LOGITS_ROWS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mistral_small_edge.engine.calibration import StepCosts
 
 _SLOWER = 1.2  # times the usual: something has changed
 _BETTER = 0.93  # of the other's time, to be worth a change
@@ -91,3 +95,26 @@ class TeamSize:
     def _drain(self) -> list[float]:
         times, self._times = self._times, []
         return times
+
+
+class Teams:
+    """One size for answers and another for prompts: what slows the one may not slow the other."""
+
+    def __init__(
+        self, most: int, costs: StepCosts, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._costs = costs
+        self._clock = clock
+        self._answers = TeamSize(most, clock=clock)
+        self._prompts = TeamSize(most, settle=3, trial=2, clock=clock)
+
+    def time(self, rows: int, decode: Callable[[int], int]) -> int:
+        """Compute a batch of `rows` with as many threads as `decode` is given; its code."""
+        answer = rows <= LOGITS_ROWS
+        team = self._answers if answer else self._prompts
+        begun = self._clock()
+        code = decode(team.size)
+        seconds = self._clock() - begun
+        if not code:  # it was computed to its end
+            team.measured(seconds / (self._costs.of(rows) if answer else rows))
+        return code
