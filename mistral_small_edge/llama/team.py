@@ -107,6 +107,7 @@ class Teams:
         self._clock = clock
         self._answers = TeamSize(most, clock=clock)
         self._prompts = TeamSize(most, settle=3, trial=2, clock=clock)
+        self._fastest: dict[int, float] = {}  # seconds a row, by the length of chunks in bits
 
     def time(self, rows: int, decode: Callable[[int], int]) -> int:
         """Compute a batch of `rows` with as many threads as `decode` is given; its code."""
@@ -116,5 +117,12 @@ class Teams:
         code = decode(team.size)
         seconds = self._clock() - begun
         if not code:  # it was computed to its end
-            team.measured(seconds / (self._costs.of(rows) if answer else rows))
+            usual = self._costs.of(rows) if answer else self._usual(rows, seconds)
+            team.measured(seconds / usual)
         return code
+
+    def _usual(self, rows: int, seconds: float) -> float:
+        """What a chunk of about so many rows takes: of a short one each row may take far longer."""
+        kind = rows.bit_length()
+        self._fastest[kind] = min(self._fastest.get(kind, seconds / rows), seconds / rows)
+        return self._fastest[kind] * rows

@@ -8,7 +8,8 @@ from statistics import mode
 
 import pytest
 
-from mistral_small_edge.llama.team import TeamSize
+from mistral_small_edge.engine.calibration import StepCosts
+from mistral_small_edge.llama.team import Teams, TeamSize
 
 
 @dataclass
@@ -87,3 +88,52 @@ def test_a_team_changes_between_its_trials_only() -> None:
     machine.run(20)
     changes = sum(before != after for before, after in pairwise(machine.sizes))
     assert changes < 20
+
+
+@dataclass
+class Reader:
+    """A machine that reads prompts; each chunk takes as long as 33 rows, and its own besides."""
+
+    cores: int
+    taken: int = 0
+    now: float = 0.0
+    sizes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.teams = Teams(self.cores, StepCosts(), clock=lambda: self.now)
+
+    def read(self, *chunks: int, code: int = 0) -> None:
+        for rows in chunks:
+            self.teams.time(rows, lambda size, rows=rows: self._compute(size, rows, code))  # type: ignore[misc]
+
+    def _compute(self, size: int, rows: int, code: int) -> int:
+        seconds = 0.001 * (33 + rows) / size
+        self.now += seconds * (4 if size > self.cores - self.taken else 1)
+        self.sizes.append(size)
+        return code
+
+
+def test_short_prompts_are_not_taken_for_a_slow_machine() -> None:
+    reader = Reader(4)
+    reader.read(*[256] * 40)
+    before = len(reader.sizes)
+    for _ in range(5):  # some seconds in all, so that nothing is tried again for its age
+        reader.read(*[60] * 4)
+        reader.read(*[256] * 4)
+    assert set(reader.sizes[before:]) == {4}
+
+
+def test_a_neighbour_is_noticed_by_whoever_reads_chunks_of_all_lengths() -> None:
+    reader = Reader(4)
+    lengths = [64, 256, 256, 40, 500, 33]
+    reader.read(*lengths * 10)
+    reader.taken = 1
+    reader.read(*lengths * 20)
+    assert mode(reader.sizes[-60:]) == 3
+
+
+def test_what_was_not_computed_to_its_end_tells_nothing() -> None:
+    reader = Reader(4)
+    reader.read(*[256] * 40)
+    reader.read(*[256] * 100, code=2)
+    assert set(reader.sizes[-100:]) == {reader.sizes[-101]}
