@@ -41,7 +41,7 @@ class Pair:
 def main() -> None:
     """Measure what the command line asks for."""
     asked = _options()
-    config = EngineConfig(context_length=4096, threads=asked.threads)
+    config = EngineConfig(context_length=4096, threads=asked.threads, repack=asked.repack)
     report: dict[str, list[Pair]] = {}
     with LLM.load(asked.model, config) as llm:
         for number in range(asked.rounds):
@@ -108,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of each kind (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=answers.KINDS, help="these kinds (all)")
     parser.add_argument("--threads", type=int, help="compute threads (the machine's fast cores)")
+    parser.add_argument("--repack", default="auto", help="weights laid out anew: auto, on, off")
     parser.add_argument("--json", metavar="FILE", help="write every pair there")
     return parser.parse_args()
 

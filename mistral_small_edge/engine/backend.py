@@ -83,8 +83,8 @@ class Chunk:
     `sample`: the logits after the last token are wanted. `score`: those after every one; such a
     chunk has at most LOGITS_ROWS tokens and a batch of its own, so token i is row i of the batch.
     `vectors`: rows of a picture, read in the place of `tokens`, which only name them then.
-    `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class;
-    such a chunk has a batch of its own.
+    `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class, or
+    takes less time; such a chunk has a batch of its own.
     `drafted`: so many of the last tokens are a guess, and the logits before each of them and after
     the last are wanted, in consecutive rows.
     """

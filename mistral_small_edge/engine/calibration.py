@@ -15,6 +15,8 @@ from mistral_small_edge.engine.backend import RowClasses
 class StepCosts:
     """What a batch of some rows takes, as a multiple of one row's time.
 
+    Not always more than fewer rows: where a kernel takes four at once, two or three may take longer.
+
     `known` has pairs of rows and cost, by rows, from (1, 1.0) on. The default is what a small model takes
     on two AVX2 cores; large ones, bound by memory, take less.
     """
@@ -39,6 +41,22 @@ class StepCosts:
         """The cost of a batch of `rows`: between those that are known as the line goes."""
         most, cost = self.known[-1]
         return self._table[rows] if rows <= most else cost * rows / most
+
+    def filled(self, rows: int) -> int:
+        """How many rows to compute where `rows` are wanted and others can be thrown away."""
+        return self._fillings[rows] if rows < len(self._fillings) else rows
+
+    def check(self, rows: int) -> float:
+        """The cost of `rows` that are filled up; it never falls with more of them."""
+        return self.of(self.filled(rows))
+
+    @cached_property
+    def _fillings(self) -> list[int]:
+        cheapest = [self.known[-1][0]]
+        for rows in range(cheapest[0] - 1, -1, -1):
+            more = cheapest[-1]
+            cheapest.append(rows if self._table[rows] <= self._table[more] else more)
+        return cheapest[::-1]
 
     @cached_property
     def _table(self) -> list[float]:

@@ -287,7 +287,20 @@ class Scheduler:
             return self._cutting.chunk(sequence, size)
         start = sequence.num_computed
         tokens = (*sequence.tokens[start:], *sequence.draft)
-        return Chunk(sequence.slot, start, tokens, sample=True, drafted=len(sequence.draft))
+        return Chunk(
+            sequence.slot,
+            start,
+            tokens,
+            sample=True,
+            drafted=len(sequence.draft),
+            padding=self._padding(start, len(tokens)) if sequence.draft else 0,
+        )
+
+    def _padding(self, start: int, rows: int) -> int:
+        """Rows that make checking a guess cheaper."""
+        assert self._costs is not None  # noqa: S101 - nothing is guessed without
+        filled = self._costs.filled(rows)
+        return filled - rows if start + filled <= self._lane else 0
 
     def _decode_groups(self) -> list[list[Sequence]]:
         """Guesses are checked alone; the others are computed in as few batches as may be."""

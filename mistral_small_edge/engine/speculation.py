@@ -77,7 +77,7 @@ class Drafter:
         self._compare(tokens)
         self._balance = min(self._balance + _SHARE, _MOST_SAVED)
         most = min(room, MAX_DRAFT)
-        if most <= 0 or self.costs.of(2) - 1 > self._balance:
+        if most <= 0 or self.costs.check(2) - 1 > self._balance:
             return ()
         self._offer, self._behind = self._best(tokens, most, worth, forced), len(tokens)
         if self._offer is None:
@@ -96,7 +96,7 @@ class Drafter:
             self._trust.learn(guess, accepted, right=False)
         if accepted:
             self._confirm(guess)
-        self._balance += accepted + 1 - self.costs.of(drafted + 1)
+        self._balance += accepted + 1 - self.costs.check(drafted + 1)
 
     def _compare(self, tokens: Sequence[int]) -> None:
         """Learn also from a guess that was not worth a check: the next token was drawn all the same."""
@@ -150,7 +150,7 @@ class Drafter:
         best = _Offer(guess, 0, worth)
         expected = reached = 1.0
         for length in range(1, most + 1):
-            cost = self.costs.of(length + 1) + each * length
+            cost = self.costs.check(length + 1) + each * length
             # Not even if all that is left were sure.
             if (
                 cost - 1 > self._balance

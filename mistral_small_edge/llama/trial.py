@@ -26,7 +26,7 @@ WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, LOGITS_ROWS)
 FEW_WIDTHS = (1, 2, 4, 8, 16, LOGITS_ROWS)  # where a step takes long
 _LONG = 0.1  # seconds
 # Each width is tried again while there is time; the fastest counts, as neighbours only slow it down.
-_SECONDS = 2.0
+_SECONDS = 4.0
 _MOST_TRIES = 8
 _WIDEST_GROUP = 8  # sequences that are tried together
 _READ = 32  # rows that stand before those that are tried
@@ -101,9 +101,9 @@ class _Trial:
                 fastest[rows] = min(fastest[rows], self._time(rows))
             if time.perf_counter() - begun > _SECONDS:
                 break
-        # A wider batch is never cheaper than a narrower one, nor dearer than as many steps.
-        wider = np.maximum.accumulate([fastest[rows] / fastest[1] for rows in widths])
-        costs = np.minimum(wider, widths).round(3).tolist()
+        # A batch is never cheaper than one row, nor dearer than as many steps.
+        costs = np.clip([fastest[rows] / fastest[1] for rows in widths], 1, widths)
+        costs = costs.round(3).tolist()
         return StepCosts(tuple(zip(widths, costs, strict=True)))
 
     def step(self) -> float:

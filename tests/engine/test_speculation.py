@@ -283,3 +283,23 @@ def test_behind_a_picture_it_is_not_asked() -> None:
     desk.run()
     desk.check_answer(0)
     assert not draft.written
+
+
+def test_a_guess_is_filled_up_where_that_takes_less() -> None:
+    fours = StepCosts(((1, 1.0), (2, 1.7), (3, 2.0), (4, 1.1), (LOGITS_ROWS, 9.0)))
+    desk = Desk(FakeRunner(1, context_length=200, row_classes=ROWS, says=copied), fours)
+    for number in range(40):  # where an answer ends, there is less to guess
+        most = 60 + number if number % 2 else None
+        desk.add((number, *range(39)), SamplingParams(max_tokens=most, ignore_eos=True, seed=1))
+    desk.run()
+    for request in desk.asked:
+        desk.check_answer(request)
+    short = [chunk for chunk in drafted(desk) if len(chunk.tokens) < 4]
+    assert {len(chunk.tokens) for chunk in short} == {2, 3}
+    for chunk in short:
+        fits = chunk.start + 4 <= desk.runner.context_length
+        assert len(chunk.tokens) + chunk.padding == (4 if fits else len(chunk.tokens))
+    assert {chunk.start + 4 <= 200 for chunk in short} == {True, False}
+    others = [chunk for batch in desk.runner.batches for chunk in batch if chunk not in short]
+    answers = [chunk for chunk in others if chunk.sample and chunk.start >= 40]
+    assert not any(chunk.padding for chunk in answers)

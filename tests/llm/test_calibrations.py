@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Logits, RowClasses
@@ -109,6 +111,24 @@ def test_costs_that_cannot_be_are_refused(known: tuple[tuple[int, float], ...]) 
 def test_between_known_widths_costs_go_as_the_line_does(rows: int, cost: float) -> None:
     costs = StepCosts(((1, 1.0), (2, 1.5), (7, 3.0)))
     assert costs.of(rows) == pytest.approx(cost)
+
+
+@pytest.mark.parametrize(
+    ("rows", "filled", "cost"),
+    [(1, 1, 1.0), (2, 4, 1.4), (3, 4, 1.4), (4, 4, 1.4), (5, 5, 1.8), (8, 8, 3.0), (9, 9, 3.375)],
+)
+def test_rows_are_filled_up_where_more_take_less(rows: int, filled: int, cost: float) -> None:
+    costs = StepCosts(((1, 1.0), (2, 1.7), (3, 2.0), (4, 1.4), (8, 3.0)))
+    assert costs.filled(rows) == filled
+    assert costs.check(rows) == pytest.approx(cost)
+
+
+@given(st.lists(st.floats(1, 9), min_size=1, max_size=9))
+def test_a_check_of_more_rows_never_costs_less(dearer: list[float]) -> None:
+    costs = StepCosts(((1, 1.0), *((2 * at + 2, cost) for at, cost in enumerate(dearer))))
+    checks = [costs.check(rows) for rows in range(1, 2 * len(dearer) + 3)]
+    assert checks == sorted(checks)
+    assert all(check <= costs.of(rows) for rows, check in enumerate(checks, 1))
 
 
 @pytest.mark.parametrize("flash", ["off", "on"])
