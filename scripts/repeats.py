@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--gpu-layers", type=int)
     parser.add_argument("--flash-attention", choices=("auto", "on", "off"), default="auto")
+    parser.add_argument("--repack", choices=("auto", "on", "off"), default="auto")
     asked = parser.parse_args()
     different = 0
     try:
@@ -110,6 +111,7 @@ def main() -> None:
             threads=asked.threads,
             gpu_layers=asked.gpu_layers,
             flash_attention=asked.flash_attention,
+            repack=asked.repack,
             vision=False,
         )
         for found in repeats(asked.model, config):

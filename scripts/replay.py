@@ -108,7 +108,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of each kind (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=answers.KINDS, help="these kinds (all)")
     parser.add_argument("--threads", type=int, help="compute threads (the machine's fast cores)")
-    parser.add_argument("--repack", default="auto", help="weights laid out anew: auto, on, off")
+    parser.add_argument(
+        "--repack", choices=("auto", "on", "off"), default="auto", help="weights laid out anew"
+    )
     parser.add_argument("--json", metavar="FILE", help="write every pair there")
     return parser.parse_args()
 
