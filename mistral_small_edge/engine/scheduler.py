@@ -275,8 +275,7 @@ class Scheduler:
 
     def reuse(self, sequence: Sequence) -> Reuse:
         """What the sequence may begin with."""
-        wants_all = sequence.params.prompt_logprobs is not None
-        if sequence.known is None and self._keeps_rows and not wants_all:
+        if sequence.known is None:
             exact = sequence.params.repeatable
             sequence.known = self.prompt_logits.find(sequence.digest, exact=exact)
         return self._cutting.reuse(sequence)
