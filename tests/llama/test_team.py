@@ -90,14 +90,8 @@ def test_a_team_changes_between_its_trials_only() -> None:
     assert changes < 20
 
 
-@dataclass
-class Reader:
-    """A machine that reads prompts; each chunk takes as long as 33 rows, and its own besides."""
-
-    cores: int
-    taken: int = 0
-    now: float = 0.0
-    sizes: list[int] = field(default_factory=list)
+class Reader(Machine):
+    """One that reads prompts; each chunk takes as long as 33 rows, and its own besides."""
 
     def __post_init__(self) -> None:
         self.teams = Teams(self.cores, StepCosts(), clock=lambda: self.now)
