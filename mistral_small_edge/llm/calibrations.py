@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mistral_small_edge.llm")
 
 _FILES = Kind(".machine", 1_000_000)  # one has some hundred bytes
-_VERSION = 4  # of what is tried
+_VERSION = 5  # of what is tried
 _MANY = 1_000_000_000  # bytes of weights
 
 
