@@ -213,6 +213,8 @@ class _Batch:
                 first = last - 1 - chunk.drafted
                 self._logits[first:last] = 1
                 rows.append(first)
+            if chunk.drafted:
+                self._logits[last:end] = 1  # else the last layer computes fewer rows than the others
             if chunk.vectors is None:
                 self._token[at:last] = chunk.tokens
                 self._token[last:end] = chunk.tokens[-1]  # any will do: nothing reads it
