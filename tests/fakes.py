@@ -157,7 +157,7 @@ class FakeRunner:
             raise DecodeFailed(-1, sum(len(chunk.tokens) for chunk in batch))
         for chunk in batch:
             lane = self.lanes[chunk.slot]
-            assert chunk.tokens, "an empty chunk"
+            assert chunk.tokens or chunk.padding, "an empty chunk"
             assert chunk.start == len(lane), "rows must follow each other"
             named = all(token >= 0 for token in chunk.tokens)
             assert named if chunk.vectors is None else chunk.vectors == list(chunk.tokens)
@@ -165,9 +165,10 @@ class FakeRunner:
             shape = chunk.start, len(chunk.tokens) + chunk.padding
             self.shapes[chunk.slot] += [shape] * len(chunk.tokens)
             assert len(lane) + chunk.padding <= self.context_length, "the lane is full"
-            assert not chunk.padding or len(batch) == 1, "padding is in other sequences' way"
+            fills = not chunk.tokens
+            assert fills or not chunk.padding or len(batch) == 1, "it is in other sequences' way"
             assert not chunk.drafted or len(batch) == 1, "guesses change others' row class"
-            assert chunk.drafted < len(chunk.tokens), "a guess follows a token"
+            assert fills or chunk.drafted < len(chunk.tokens), "a guess follows a token"
             at += len(chunk.tokens)
             wanted = len(chunk.tokens) if chunk.score else (chunk.drafted + 1) * chunk.sample
             for back in range(wanted):

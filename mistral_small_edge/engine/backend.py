@@ -84,7 +84,7 @@ class Chunk:
     chunk has at most LOGITS_ROWS tokens and a batch of its own, so token i is row i of the batch.
     `vectors`: rows of a picture, read in the place of `tokens`, which only name them then.
     `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class, or
-    takes less time; such a chunk has a batch of its own.
+    takes less time; such a chunk has a batch of its own, unless it has no tokens and is nothing else.
     `drafted`: so many of the last tokens are a guess, and the logits before each of them and after
     the last are wanted, in consecutive rows.
     """

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Tokenizer,
     )
     from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.filling import Filling
     from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.outputs import Output
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
@@ -64,6 +65,7 @@ class Engine:
         costs: what wider batches take, so that guesses pay; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side in memory.
+        filling: adds rows that have a batch take less time.
         clock: seconds, monotonic.
     """
 
@@ -78,6 +80,7 @@ class Engine:
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
+        filling: Filling | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -94,6 +97,7 @@ class Engine:
             costs=costs,
             draft_model=draft_model,
             gathering=gathering,
+            filling=filling,
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._viewing = Viewing(runner, clock)
@@ -207,8 +211,12 @@ class Engine:
             for sequence in sequences:
                 self._runner.truncate(sequence.slot, 0)
                 self._fail(sequence, error, rows_valid=False)
+            for chunk in batch:
+                if not chunk.tokens:
+                    self._runner.truncate(chunk.slot, 0)
+                    self.cache.forget(chunk.slot)
         else:
-            self._update(batch, sequences, rows)
+            self._update([chunk for chunk in batch if chunk.tokens], sequences, rows)
 
     def _run(self, batch: Batch) -> Iterator[int]:
         begun = self._clock()
@@ -276,8 +284,10 @@ class Engine:
         )
         self._telling.progress(sequence)
 
-    def _update(self, batch: Batch, sequences: tuple[Sequence, ...], rows: Iterator[int]) -> None:
-        for sequence, chunk in zip(sequences, batch, strict=True):
+    def _update(
+        self, chunks: list[Chunk], sequences: tuple[Sequence, ...], rows: Iterator[int]
+    ) -> None:
+        for sequence, chunk in zip(sequences, chunks, strict=True):
             prefill = sequence.status is SequenceStatus.PREFILL
             self.scheduler.computed(sequence, chunk)
             if prefill:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.engine.backend import DraftModel
     from mistral_small_edge.engine.calibration import StepCosts
+    from mistral_small_edge.engine.filling import Filling
     from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A batch, and the sequences that its chunks belong to, in order."""
+    """A batch, and the sequences that its chunks belong to, in order; chunks of no tokens are nobody's."""
 
     batch: Batch
     sequences: tuple[Sequence, ...]
@@ -82,6 +83,7 @@ class Scheduler:
         costs: what wider batches take; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side; None leaves them where they began.
+        filling: adds rows that have a batch take less time; None adds none.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Scheduler:
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
+        filling: Filling | None = None,
     ) -> None:
         self._cache = cache
         self._draft_model = draft_model
@@ -105,6 +108,7 @@ class Scheduler:
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
+        self._filling = filling if keeps_rows else None
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self.prompt_logits = PromptLogits()
@@ -263,7 +267,16 @@ class Scheduler:
 
     def _to_compute(self, group: list[Sequence]) -> Compute:
         self._settled = True  # by llama.cpp, before it computes
-        return Compute(tuple(self._chunk_of(sequence) for sequence in group), tuple(group))
+        chunks = tuple(self._chunk_of(sequence) for sequence in group)
+        return Compute(self._filled_up(chunks, group), tuple(group))
+
+    def _filled_up(self, chunks: Batch, group: list[Sequence]) -> Batch:
+        """Answers that need not repeat, in a batch that takes the least time."""
+        if self._filling is None or not self._filling.missing(len(group)):
+            return chunks
+        if any(sequence.draft or sequence.params.repeatable for sequence in group):
+            return chunks
+        return self._filling.fill(chunks, self._cache.free())
 
     def _to_gather(self) -> Swap | None:
         """A step towards answers that lie side by side."""
@@ -334,7 +347,7 @@ class Scheduler:
         worth = WORTH
         if not sequence.params.repeatable:  # it could ride in a batch with the others
             together = len(self._decoding)
-            worth *= together / self._costs.of(together)
+            worth *= together / self._costs.check(together)
         # The last token that fits has no row: a guess is followed by one that is drawn.
         forced = sequence.constraint.forced() if sequence.constraint is not None else ()
         return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)

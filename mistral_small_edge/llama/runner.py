@@ -213,11 +213,13 @@ class _Batch:
                 first = last - 1 - chunk.drafted
                 self._logits[first:last] = 1
                 rows.append(first)
-            if chunk.drafted:
-                self._logits[last:end] = 1  # else the last layer computes fewer rows than the others
+            if chunk.drafted or not chunk.tokens:
+                self._logits[last:end] = (
+                    1  # else the last layer computes fewer rows than the others
+                )
             if chunk.vectors is None:
                 self._token[at:last] = chunk.tokens
-                self._token[last:end] = chunk.tokens[-1]  # any will do: nothing reads it
+                self._token[last:end] = 0  # any will do: nothing reads it
             at = end
         self._point_at_input(batch[0])
         self.struct.n_tokens = at

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mistral_small_edge.engine.backend import Batch, RowClasses
 from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.engine import Engine
+from mistral_small_edge.engine.filling import Filling
 from mistral_small_edge.engine.gathering import Gathering
 from mistral_small_edge.engine.outputs import (
     Failed,
@@ -46,6 +47,9 @@ ROWS = RowClasses(min_prefill_rows=3, max_repeatable_rows=2)
 
 # Where a step costs the same for any number of rows, and moving them nothing.
 GATHERING = Gathering(StepCosts(((1, 1.0), (32, 1.0))), 1e9, lambda _rows: True)
+# Where four rows are computed at once, and two and three take longer; attending takes nothing.
+FOURS = StepCosts(((1, 1.0), (2, 1.7), (3, 2.0), (4, 1.1), (32, 9.0)))
+FILLING = Filling(FOURS, 1e9, lane=64)
 
 
 def prompt_of(pieces: Sequence[int | tuple[int, int]]) -> Prompt:
@@ -93,6 +97,7 @@ def make_engine(
     costs: StepCosts | None = None,
     draft_model: FakeDraft | None = None,
     gathering: Gathering | None = None,
+    filling: Filling | None = None,
 ) -> Engine:
     return Engine(
         runner,
@@ -101,6 +106,7 @@ def make_engine(
         costs=costs,
         draft_model=draft_model,
         gathering=gathering,
+        filling=filling,
         clock=lambda: 0.0,
     )
 
@@ -113,6 +119,7 @@ class Desk:
     costs: StepCosts | None = None
     draft_model: FakeDraft | None = None
     gathering: Gathering | None = None
+    filling: Filling | None = None
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
@@ -123,6 +130,7 @@ class Desk:
             costs=self.costs,
             draft_model=self.draft_model,
             gathering=self.gathering,
+            filling=self.filling,
         )
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
@@ -245,6 +253,7 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     slots = [chunk.slot for chunk in batch]
     assert slots == sorted(slots), "llama.cpp computes only neighbours in one pass"
     sizes = [len(chunk.tokens) - chunk.drafted for chunk in batch]
+    assert any(sizes), "a batch for nobody"
     if max(sizes) > 1:
         assert len(sizes) == 1, "a prompt's chunk shares its batch"
     assert max(sizes) <= max(CHUNK, 2 * ROWS.min_prefill_rows), "a chunk is over its budget"
@@ -260,6 +269,7 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     costs=st.sampled_from([None, StepCosts(), StepCosts(((1, 1.0), (32, 1.0)))]),
     says=st.sampled_from([next_token, copied]),
     gathers=st.booleans(),
+    fills=st.booleans(),
 )
 def test_any_schedule_gives_every_request_its_own_answer_once(
     script: Script,
@@ -268,9 +278,15 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
     costs: StepCosts | None,
     says: Callable[[Sequence[int]], int],
     gathers: bool,
+    fills: bool,
 ) -> None:
     runner = FakeRunner(slots, row_classes=ROWS, remembers=remembers, says=says)
-    desk = Desk(runner, costs, gathering=GATHERING if gathers else None)
+    desk = Desk(
+        runner,
+        costs,
+        gathering=GATHERING if gathers else None,
+        filling=FILLING if fills else None,
+    )
     play(desk, script)
     for batch in desk.runner.batches:
         check_batch(batch, all(sampling.repeatable for _, sampling in desk.asked.values()))

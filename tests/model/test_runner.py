@@ -54,6 +54,23 @@ def write(runner: LlamaRunner, slot: int, start: int) -> list[bytes]:
     return [read(runner, slot, start + at, (600 + at,)) for at in range(3)]
 
 
+def test_a_row_that_a_slot_lends_is_forgotten(runner: LlamaRunner) -> None:
+    for slot in (0, 2):
+        read(runner, slot, 0, PROMPT)
+    read(runner, 1, 0, OTHER)
+    held = bytes(runner.save(1))
+    answers = [Chunk(slot, len(PROMPT), (600,), sample=True) for slot in (0, 2)]
+    lent = Chunk(1, len(OTHER), (), sample=False, padding=1)
+    rows = runner.run((answers[0], lent, answers[1]))
+    first, second = (runner.logits(row).copy() for row in rows)
+    assert (first == second).all()
+    assert bytes(runner.save(1)) == held
+    runner.truncate(0, len(PROMPT))
+    (row,) = runner.run((answers[0],))
+    assert np.allclose(runner.logits(row), first, atol=0.1)
+    assert runner.logits(row).argmax() == first.argmax()
+
+
 def test_two_slots_change_places(runner: LlamaRunner) -> None:
     length = len(PROMPT)
     read(runner, 0, 0, PROMPT)
