@@ -6,6 +6,8 @@ The only place that knows llama_batch and llama.cpp's sequence ids (which are ou
 from __future__ import annotations
 
 import ctypes
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from mistral_small_edge.llama.interruption import INTERRUPTED, Interruption
 from mistral_small_edge.llama.team import Teams
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mistral_small_edge.engine.backend import Batch, Chunk, Logits, RowClasses
@@ -65,14 +69,10 @@ class LlamaRunner:
         rows = self._batch.fill(batch)
         self._copied.clear()  # llama.cpp moves what was copied before it computes
         if self._teams is None:
-            code = lib.llama_decode(self._context, self._batch.struct)
+            code = self._decode(batch)
         else:
-            code = self._teams.time(self._batch.struct.n_tokens, self._decode)
+            code = self._teams.time(self._batch.struct.n_tokens, partial(self._decode, batch))
         if code == INTERRUPTED:
-            if self._offloads:
-                lib.llama_synchronize(self._context)
-            for chunk in batch:  # llama.cpp may have been done with some
-                self.truncate(chunk.slot, chunk.start)
             raise Interrupted
         if code != 0:
             raise DecodeFailed(code, self._batch.struct.n_tokens)
@@ -91,17 +91,27 @@ class LlamaRunner:
         """Let batches be computed."""
         self._interruption.over()
 
-    def adapt_threads(self, most: int, costs: StepCosts) -> None:
+    def adapt_threads(
+        self, most: int, costs: StepCosts, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         """From now on compute with as many threads, up to `most`, as are fastest at the time."""
-        self._teams = Teams(most, costs)
+        self._teams = Teams(most, costs, clock)
 
     def use_threads(self, count: int) -> None:
         """Compute the next batch with so many."""
         lib.llama_set_n_threads(self._context, count, count)
 
-    def _decode(self, threads: int) -> int:
-        self.use_threads(threads)
-        code: int = lib.llama_decode(self._context, self._batch.struct)
+    def _decode(self, batch: Batch, threads: int | None = None, within: float | None = None) -> int:
+        """llama.cpp's code; if it was interrupted, also by taking longer than `within` seconds, all is as before."""
+        if threads is not None:
+            self.use_threads(threads)
+        with self._interruption.after(within):
+            code: int = lib.llama_decode(self._context, self._batch.struct)
+        if code == INTERRUPTED:
+            if self._offloads:
+                lib.llama_synchronize(self._context)
+            for chunk in batch:  # llama.cpp may have been done with some
+                self.truncate(chunk.slot, chunk.start)
         return code
 
     def seen(self, image: Image) -> NDArray[np.float32] | None:

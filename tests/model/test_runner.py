@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mistral_small_edge.engine.backend import Chunk, Interrupted
+from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.sampler import Sampler
 from mistral_small_edge.llama.model import ModelOptions, load_model
 from mistral_small_edge.llama.runner import LlamaRunner
@@ -133,3 +135,32 @@ def test_a_batch_is_interrupted_while_it_is_computed(runner: LlamaRunner) -> Non
     runner.go_on()
     runner.truncate(0, len(PROMPT))
     assert write(runner, 0, len(PROMPT)) == expected
+
+
+@dataclass
+class Clock:
+    """Goes on by `tick` seconds each time that it is looked at."""
+
+    tick: float
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@listens
+def test_a_step_that_takes_too_long_is_computed_by_others(
+    runner: LlamaRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    length = len(PROMPT)
+    read(runner, 0, 0, PROMPT)
+    alone = write(runner, 0, length)
+    clock = Clock(1e-6)
+    runner.adapt_threads(2, StepCosts(), clock)
+    runner.truncate(0, length)
+    assert write(runner, 0, length) == alone  # the usual team is very fast
+    clock.tick = 1.0  # the one that is tried now is not
+    runner.truncate(0, length)
+    assert write(runner, 0, length) == alone
+    assert "failed to decode, ret = 2" in caplog.text, "nothing took too long"
