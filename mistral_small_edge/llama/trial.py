@@ -28,6 +28,7 @@ _LONG = 0.1  # seconds
 # Each width is tried again while there is time; the fastest counts, as neighbours only slow it down.
 _SECONDS = 4.0
 _MOST_TRIES = 8
+_LEAST_TRIES, _NARROW = 2, 8  # whatever they take: guesses of so many rows are the usual ones
 _WIDEST_GROUP = 8  # sequences that are tried together
 _READ = 32  # rows that stand before those that are tried
 _MULTIPLES = (1, 4, 8, 16)  # as many rows as a kernel may take at once
@@ -96,11 +97,13 @@ class _Trial:
         fastest = dict.fromkeys(widths, float("inf"))
         begun = time.perf_counter()
         for number in range(_MOST_TRIES):
+            is_late = time.perf_counter() - begun > _SECONDS
+            if is_late and number >= _LEAST_TRIES:
+                break
             for at, rows in enumerate(widths):
                 self._on_progress((number + at / len(widths)) / _MOST_TRIES)
-                fastest[rows] = min(fastest[rows], self._time(rows))
-            if time.perf_counter() - begun > _SECONDS:
-                break
+                if not is_late or rows <= _NARROW:
+                    fastest[rows] = min(fastest[rows], self._time(rows))
         # A batch is never cheaper than one row, nor dearer than as many steps.
         costs = np.clip([fastest[rows] / fastest[1] for rows in widths], 1, widths)
         costs = costs.round(3).tolist()
