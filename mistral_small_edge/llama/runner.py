@@ -224,9 +224,8 @@ class _Batch:
                 self._logits[first:last] = 1
                 rows.append(first)
             if chunk.drafted or not chunk.tokens:
-                self._logits[last:end] = (
-                    1  # else the last layer computes fewer rows than the others
-                )
+                # Else the last layer computes fewer rows than the others, by another kernel.
+                self._logits[last:end] = 1
             if chunk.vectors is None:
                 self._token[at:last] = chunk.tokens
                 self._token[last:end] = 0  # any will do: nothing reads it
