@@ -136,13 +136,10 @@ def test_what_was_not_computed_to_its_end_tells_nothing() -> None:
 
 
 @dataclass
-class Writer:
-    """A machine that writes; what needs a core that is taken takes `slow` times as long."""
+class Writer(Machine):
+    """One that writes; what needs a core that is taken takes `slow` times as long."""
 
-    cores: int
-    taken: int = 0
     slow: float = 200.0
-    now: float = 0.0
     stopped: bool = False
     calls: list[tuple[int, float | None, int]] = field(default_factory=list)
 
