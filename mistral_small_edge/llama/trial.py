@@ -35,7 +35,7 @@ _MULTIPLES = (1, 4, 8, 16)  # as many rows as a kernel may take at once
 
 
 def try_costs(runner: LlamaRunner, on_progress: Callable[[float], None] | None = None) -> StepCosts:
-    """Time wider and wider batches: some 150 steps of one token in time, 20 where these take long.
+    """Time wider and wider batches: some 150 steps of one token in time, 40 where these take long.
 
     Args:
         on_progress: called with 0..1; what it raises ends the trial.
