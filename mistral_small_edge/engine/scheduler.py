@@ -104,7 +104,6 @@ class Scheduler:
         self._costs = costs if keeps_rows else None
         self._rows = rows
         self._lane = lane
-        self._keeps_rows = keeps_rows
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
