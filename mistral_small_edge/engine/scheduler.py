@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.engine.backend import Batch, Chunk, RowClasses
 from mistral_small_edge.engine.chunk_size import ChunkSize
 from mistral_small_edge.engine.cutting import Cutting
+from mistral_small_edge.engine.grouping import Grouping
 from mistral_small_edge.engine.prompt_logits import PromptLogits
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.speculation import WORTH, Drafter
@@ -102,12 +103,11 @@ class Scheduler:
         self._cache = cache
         self._draft_model = draft_model
         self._costs = costs if keeps_rows else None
-        self._rows = rows
         self._lane = lane
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
-        self._filling = filling if keeps_rows else None
+        self._grouping = Grouping(rows, filling if keeps_rows else None)
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self.prompt_logits = PromptLogits()
@@ -267,22 +267,15 @@ class Scheduler:
     def _to_compute(self, group: list[Sequence]) -> Compute:
         self._settled = True  # by llama.cpp, before it computes
         chunks = tuple(self._chunk_of(sequence) for sequence in group)
-        return Compute(self._filled_up(chunks, group), tuple(group))
-
-    def _filled_up(self, chunks: Batch, group: list[Sequence]) -> Batch:
-        """Answers that need not repeat, in a batch that takes the least time."""
-        if self._filling is None or not self._filling.missing(len(group)):
-            return chunks
-        if any(sequence.draft or sequence.params.repeatable for sequence in group):
-            return chunks
-        return self._filling.fill(chunks, self._cache.free())
+        batch = self._grouping.filled_up(chunks, group, self._cache.free())
+        return Compute(batch, tuple(group))
 
     def _to_gather(self) -> Swap | None:
         """A step towards answers that lie side by side."""
         if self._gathering is None or not self._settled or len(self._decoding) < 2:
             return None
         free = self._cache.free()
-        move = self._gathering.move(self._groups(self._decoding), free)
+        move = self._gathering.move(self._grouping.groups(self._decoding), free)
         return None if move is None else Swap(*move, free[move[1]])
 
     def reuse(self, sequence: Sequence) -> Reuse:
@@ -318,23 +311,9 @@ class Scheduler:
         for sequence in self._decoding:
             sequence.draft = self._draft(sequence)
         groups = [[sequence] for sequence in self._decoding if sequence.draft]
-        return groups + self._groups(
+        return groups + self._grouping.groups(
             [sequence for sequence in self._decoding if not sequence.draft]
         )
-
-    def _groups(self, answers: list[Sequence]) -> list[list[Sequence]]:
-        """One batch for all if their number does not matter; else the repeatable ones apart.
-
-        In the slots' order: only neighbours in it are computed in one pass.
-        """
-        ordered = sorted(answers, key=lambda sequence: sequence.slot)
-        width = self._rows.max_repeatable_rows
-        if len(ordered) <= width:
-            return [ordered] if ordered else []
-        apart = [sequence for sequence in ordered if sequence.params.repeatable]
-        others = [sequence for sequence in ordered if not sequence.params.repeatable]
-        groups = [apart[at : at + width] for at in range(0, len(apart), width)]
-        return [*groups, others] if others else groups
 
     def _draft(self, sequence: Sequence) -> tuple[int, ...]:
         if sequence.drafter is None or self._costs is None:
