@@ -44,9 +44,9 @@ if TYPE_CHECKING:
         Tokenizer,
     )
     from mistral_small_edge.engine.calibration import StepCosts
-    from mistral_small_edge.engine.filling import Filling
     from mistral_small_edge.engine.gathering import Gathering
     from mistral_small_edge.engine.outputs import Output
+    from mistral_small_edge.engine.passes import Passes
     from mistral_small_edge.engine.prefix_memory import PrefixMemory
     from mistral_small_edge.engine.prefix_store import PrefixStore
     from mistral_small_edge.engine.prompt import Prompt
@@ -65,7 +65,7 @@ class Engine:
         costs: what wider batches take, so that guesses pay; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side in memory.
-        filling: adds rows that have a batch take less time.
+        passes: adds rows that have a batch take less time.
         clock: seconds, monotonic.
     """
 
@@ -80,7 +80,7 @@ class Engine:
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
-        filling: Filling | None = None,
+        passes: Passes | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -97,7 +97,7 @@ class Engine:
             costs=costs,
             draft_model=draft_model,
             gathering=gathering,
-            filling=filling,
+            passes=passes,
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._viewing = Viewing(runner, clock)

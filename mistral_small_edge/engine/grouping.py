@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mistral_small_edge.engine.backend import Batch, RowClasses
-    from mistral_small_edge.engine.filling import Filling
+    from mistral_small_edge.engine.passes import Passes
     from mistral_small_edge.engine.sequence import Sequence
 
 
@@ -20,12 +20,12 @@ class Grouping:
     """Puts answers together that have nothing to check.
 
     Args:
-        filling: adds rows that have a pass take less time; None adds none.
+        passes: adds rows that have a pass take less time; None adds none.
     """
 
-    def __init__(self, rows: RowClasses, filling: Filling | None = None) -> None:
+    def __init__(self, rows: RowClasses, passes: Passes | None = None) -> None:
         self._rows = rows
-        self._filling = filling
+        self._passes = passes
 
     def groups(self, answers: list[Sequence]) -> list[list[Sequence]]:
         """One batch for all if their number does not matter; else the repeatable ones apart.
@@ -47,8 +47,8 @@ class Grouping:
         Args:
             free: the rows that each slot nobody uses holds.
         """
-        if self._filling is None or not self._filling.missing(len(group)):
+        if self._passes is None or not self._passes.missing(len(group)):
             return chunks
         if any(sequence.draft or sequence.params.repeatable for sequence in group):
             return chunks
-        return self._filling.fill(chunks, free)
+        return self._passes.fill(chunks, free)

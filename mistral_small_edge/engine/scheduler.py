@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from mistral_small_edge.engine.backend import DraftModel
     from mistral_small_edge.engine.calibration import StepCosts
-    from mistral_small_edge.engine.filling import Filling
     from mistral_small_edge.engine.gathering import Gathering
+    from mistral_small_edge.engine.passes import Passes
     from mistral_small_edge.engine.prefix_cache import Allocation, PrefixCache
     from mistral_small_edge.engine.prompt import Picture
     from mistral_small_edge.engine.reuse import Reuse
@@ -84,7 +84,7 @@ class Scheduler:
         costs: what wider batches take; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side; None leaves them where they began.
-        filling: adds rows that have a batch take less time; None adds none.
+        passes: adds rows that have a batch take less time; None adds none.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Scheduler:
         costs: StepCosts | None = None,
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
-        filling: Filling | None = None,
+        passes: Passes | None = None,
     ) -> None:
         self._cache = cache
         self._draft_model = draft_model
@@ -107,7 +107,7 @@ class Scheduler:
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
-        self._grouping = Grouping(rows, filling if keeps_rows else None)
+        self._grouping = Grouping(rows, passes if keeps_rows else None)
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self.prompt_logits = PromptLogits()

@@ -22,8 +22,8 @@ from mistral_small_edge.llm.fingerprint import (
 )
 from mistral_small_edge.llm.setup import (
     choose_dialect,
-    new_filling,
     new_gathering,
+    new_passes,
     new_projector,
     open_memory,
     open_store,
@@ -136,7 +136,7 @@ def load_here(
             costs=tried.costs,
             draft_model=tried.draft_model,
             gathering=new_gathering(header, options, tried.calibration.costs),
-            filling=new_filling(header, options, tried.calibration.costs),
+            passes=new_passes(header, options, tried.calibration.costs),
         )
 
         def keep(count: int) -> None:

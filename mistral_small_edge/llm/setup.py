@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mistral_small_edge.chat.jinja_template import JinjaTemplate
 from mistral_small_edge.chat.tekken_v11 import TekkenV11, speaks_v11
 from mistral_small_edge.config import DEFAULT_CONTEXT_LENGTH, MOST_PROMPT_MEMORY, EngineConfig
-from mistral_small_edge.engine.filling import Filling
 from mistral_small_edge.engine.gathering import Gathering
+from mistral_small_edge.engine.passes import Passes
 from mistral_small_edge.engine.prefix_memory import PrefixMemory
 from mistral_small_edge.engine.prefix_store import PrefixStore
 from mistral_small_edge.errors import InvalidRequest, ModelLoadFailed
@@ -202,12 +202,12 @@ def new_gathering(header: ModelHeader, options: ModelOptions, costs: StepCosts) 
     return Gathering(costs, step.weights / (_MOVED * step.row), _affords(header, options))
 
 
-def new_filling(header: ModelHeader, options: ModelOptions, costs: StepCosts) -> Filling | None:
+def new_passes(header: ModelHeader, options: ModelOptions, costs: StepCosts) -> Passes | None:
     """What has small batches take less time; None where what that takes is not known."""
     if options.offloads:
         return None
     step = step_bytes(header, options.kv_type)
-    return Filling(costs, step.weights / (_ATTENDED * step.row), options.context_length)
+    return Passes(costs, step.weights / (_ATTENDED * step.row), options.context_length)
 
 
 def new_projector(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from mistral_small_edge.engine.backend import Batch, RowClasses
 from mistral_small_edge.engine.calibration import StepCosts
 from mistral_small_edge.engine.engine import Engine
-from mistral_small_edge.engine.filling import Filling
 from mistral_small_edge.engine.gathering import Gathering
 from mistral_small_edge.engine.outputs import (
     Failed,
@@ -24,6 +23,7 @@ from mistral_small_edge.engine.outputs import (
     PromptProgress,
     TextOutput,
 )
+from mistral_small_edge.engine.passes import Passes
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.errors import ContextLengthExceeded, InvalidRequest
 from mistral_small_edge.sampling_params import SamplingParams
@@ -49,7 +49,7 @@ ROWS = RowClasses(min_prefill_rows=3, max_repeatable_rows=2)
 GATHERING = Gathering(StepCosts(((1, 1.0), (32, 1.0))), 1e9, lambda _rows: True)
 # Where four rows are computed at once, and two and three take longer; attending takes nothing.
 FOURS = StepCosts(((1, 1.0), (2, 1.7), (3, 2.0), (4, 1.1), (32, 9.0)))
-FILLING = Filling(FOURS, 1e9, lane=64)
+PASSES = Passes(FOURS, 1e9, lane=64)
 
 
 def prompt_of(pieces: Sequence[int | tuple[int, int]]) -> Prompt:
@@ -97,7 +97,7 @@ def make_engine(
     costs: StepCosts | None = None,
     draft_model: FakeDraft | None = None,
     gathering: Gathering | None = None,
-    filling: Filling | None = None,
+    passes: Passes | None = None,
 ) -> Engine:
     return Engine(
         runner,
@@ -106,7 +106,7 @@ def make_engine(
         costs=costs,
         draft_model=draft_model,
         gathering=gathering,
-        filling=filling,
+        passes=passes,
         clock=lambda: 0.0,
     )
 
@@ -119,7 +119,7 @@ class Desk:
     costs: StepCosts | None = None
     draft_model: FakeDraft | None = None
     gathering: Gathering | None = None
-    filling: Filling | None = None
+    passes: Passes | None = None
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
@@ -130,7 +130,7 @@ class Desk:
             costs=self.costs,
             draft_model=self.draft_model,
             gathering=self.gathering,
-            filling=self.filling,
+            passes=self.passes,
         )
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:
@@ -285,7 +285,7 @@ def test_any_schedule_gives_every_request_its_own_answer_once(
         runner,
         costs,
         gathering=GATHERING if gathers else None,
-        filling=FILLING if fills else None,
+        passes=PASSES if fills else None,
     )
     play(desk, script)
     for batch in desk.runner.batches:

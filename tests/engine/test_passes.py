@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mistral_small_edge.engine.backend import Chunk
 from mistral_small_edge.engine.calibration import StepCosts
-from mistral_small_edge.engine.filling import Filling
 from mistral_small_edge.engine.outputs import Failed
+from mistral_small_edge.engine.passes import Passes
 from mistral_small_edge.engine.prompt import Prompt
 from mistral_small_edge.sampling_params import SamplingParams
-from tests.engine.test_engine import FILLING, FOURS, ROWS, Desk
+from tests.engine.test_engine import FOURS, PASSES, ROWS, Desk
 from tests.fakes import FakeRunner, copied
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ SAMPLED = SamplingParams(max_tokens=20, temperature=1, ignore_eos=True)
 REPEATABLE = SamplingParams(max_tokens=20, temperature=0, ignore_eos=True)
 
 
-def desk(slots: int, filling: Filling | None = FILLING) -> Desk:
+def desk(slots: int, passes: Passes | None = PASSES) -> Desk:
     runner = FakeRunner(slots, context_length=64, row_classes=ROWS, says=copied)
-    return Desk(runner, filling=filling)
+    return Desk(runner, passes=passes)
 
 
 def answered(asked: Desk, params: list[SamplingParams]) -> list[Batch]:
@@ -63,7 +63,7 @@ def test_others_are_not(answers: int) -> None:
 
 
 def test_nobody_is_filled_up_where_more_rows_always_take_longer() -> None:
-    asked = desk(4, Filling(StepCosts(), 1e9, lane=64))
+    asked = desk(4, Passes(StepCosts(), 1e9, lane=64))
     assert {rows(batch) for batch in answered(asked, [SAMPLED] * 3)} == {3}
 
 
@@ -81,7 +81,7 @@ def test_without_a_free_slot_there_is_nothing_to_fill_up_with() -> None:
 def test_a_model_without_rows_lends_none() -> None:
     asked = desk(4)
     asked.runner.keeps_rows = False
-    asked = Desk(asked.runner, filling=FILLING)
+    asked = Desk(asked.runner, passes=PASSES)
     assert {rows(batch) for batch in answered(asked, [SAMPLED] * 3)} == {3}
 
 
@@ -108,7 +108,7 @@ def test_a_batch_that_fails_takes_what_the_lender_had() -> None:
     asked.run()
     asked.runner.fail_on = lambda batch: not all(map(is_wanted, batch))
     narrow = StepCosts(((1, 1.0), (2, 1.9), (3, 1.1), (32, 9.0)))
-    asked = Desk(asked.runner, filling=Filling(narrow, 1e9, lane=64))
+    asked = Desk(asked.runner, passes=Passes(narrow, 1e9, lane=64))
     asked.add(kept, SamplingParams(max_tokens=1))
     asked.run()
     for start in (1, 2):
@@ -129,34 +129,34 @@ def at(slot: int, start: int) -> Chunk:
 def test_the_slots_that_hold_least_lend_their_rows() -> None:
     answers = at(2, 10), at(3, 10)
     free = {0: 5, 1: 5, 4: 6, 5: 6, 6: 0}
-    filled = Filling(FOURS, 1e9, lane=64).fill(answers, free)
+    filled = Passes(FOURS, 1e9, lane=64).fill(answers, free)
     assert [chunk.slot for chunk in filled] == [0, 1, 2, 3]
     free[0] = 7
-    filled = Filling(FOURS, 1e9, lane=64).fill(answers, free)
+    filled = Passes(FOURS, 1e9, lane=64).fill(answers, free)
     assert [(chunk.slot, chunk.start) for chunk in filled] == [(1, 5), (2, 10), (3, 10), (4, 6)]
 
 
 def test_slots_between_answers_lend_too() -> None:
     answers = at(1, 10), at(3, 10), at(4, 10)
-    filled = FILLING.fill(answers, {0: 0, 2: 9, 5: 0})
+    filled = PASSES.fill(answers, {0: 0, 2: 9, 5: 0})
     assert [chunk.slot for chunk in filled] == [1, 2, 3, 4]
-    assert FILLING.fill(answers, {0: 0, 5: 0}) == answers
+    assert PASSES.fill(answers, {0: 0, 5: 0}) == answers
 
 
 def test_a_slot_that_is_full_lends_nothing() -> None:
     answers = at(0, 10), at(1, 10), at(2, 10)
-    assert FILLING.fill(answers, {3: 64}) == answers
-    assert len(FILLING.fill(answers, {3: 63})) == 4
+    assert PASSES.fill(answers, {3: 64}) == answers
+    assert len(PASSES.fill(answers, {3: 63})) == 4
 
 
 def test_attention_to_what_a_slot_holds_can_take_more_than_is_saved() -> None:
     # Three rows take 2.0 and four 1.1: 0.9 of a step is saved, the attention of 90 rows.
-    filling = Filling(FOURS, 100, lane=1000)
+    passes = Passes(FOURS, 100, lane=1000)
     answers = at(0, 20), at(1, 10), at(2, 10)
-    assert len(filling.fill(answers, {3: 37})) == 4  # 4 * 37 - 3 * 20 = 88
-    assert filling.fill(answers, {3: 38}) == answers
+    assert len(passes.fill(answers, {3: 37})) == 4  # 4 * 37 - 3 * 20 = 88
+    assert passes.fill(answers, {3: 38}) == answers
     longer = at(0, 91), at(1, 10), at(2, 10)
-    assert filling.fill(longer, {3: 0}) == longer
+    assert passes.fill(longer, {3: 0}) == longer
 
 
 @given(
@@ -168,7 +168,7 @@ def test_whatever_lies_where_neighbours_alone_are_added(
 ) -> None:
     free = {slot: held for slot, held in free.items() if slot not in slots}
     answers = tuple(at(slot, 10) for slot in sorted(slots))
-    filled = FILLING.fill(answers, free)
+    filled = PASSES.fill(answers, free)
     assert tuple(filter(is_wanted, filled)) == answers
     if filled != answers:
         together = [chunk.slot for chunk in filled]

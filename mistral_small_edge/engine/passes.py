@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.engine.calibration import StepCosts
 
 
-class Filling:
+class Passes:
     """Decides which rows to add to those of answers that need not repeat.
 
     Args:
