@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from mistral_small_edge.engine.backend import RowClasses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)  # no slots: the table has to be somewhere
@@ -49,6 +52,26 @@ class StepCosts:
     def check(self, rows: int) -> float:
         """The cost of `rows` that are filled up; it never falls with more of them."""
         return self.of(self.filled(rows))
+
+    def parts(self, rows: int, most: int) -> tuple[int, ...]:
+        """How to share `rows` out to batches of `most` at the most, so that all of them take the least time.
+
+        The wider ones first; as few as may be where that takes no longer.
+        """
+        known = self._parts.setdefault(most, [()])
+        for count in range(len(known), rows + 1):
+            ways = ((width, *known[count - width]) for width in range(1, min(most, count) + 1))
+            known.append(min(ways, key=lambda way: (self.total(way), len(way))))
+        return tuple(sorted(known[rows], reverse=True))
+
+    def total(self, parts: Iterable[int]) -> float:
+        """The cost of batches of so many rows each."""
+        return sum(map(self.of, parts))
+
+    @cached_property
+    def _parts(self) -> dict[int, list[tuple[int, ...]]]:
+        """Of every number of rows that was asked for, by the most of a batch."""
+        return {}
 
     @cached_property
     def _fillings(self) -> list[int]:

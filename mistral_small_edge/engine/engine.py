@@ -65,7 +65,7 @@ class Engine:
         costs: what wider batches take, so that guesses pay; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side in memory.
-        passes: adds rows that have a batch take less time.
+        passes: what passes of several answers take.
         clock: seconds, monotonic.
     """
 

@@ -6,6 +6,7 @@ as that leaves its bits alone.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Grouping:
     """Puts answers together that have nothing to check.
 
     Args:
-        passes: adds rows that have a pass take less time; None adds none.
+        passes: what passes take; None where that is not known.
     """
 
     def __init__(self, rows: RowClasses, passes: Passes | None = None) -> None:
@@ -28,18 +29,25 @@ class Grouping:
         self._passes = passes
 
     def groups(self, answers: list[Sequence]) -> list[list[Sequence]]:
-        """One batch for all if their number does not matter; else the repeatable ones apart.
+        """All together if their number does not matter; else the repeatable ones apart.
 
         In the slots' order: only neighbours in it are computed in one pass.
         """
         ordered = sorted(answers, key=lambda sequence: sequence.slot)
         width = self._rows.max_repeatable_rows
         if len(ordered) <= width:
-            return [ordered] if ordered else []
+            return self._shared_out(ordered, width)
         apart = [sequence for sequence in ordered if sequence.params.repeatable]
         others = [sequence for sequence in ordered if not sequence.params.repeatable]
-        groups = [apart[at : at + width] for at in range(0, len(apart), width)]
-        return [*groups, others] if others else groups
+        return self._shared_out(apart, width) + self._shared_out(others, len(others))
+
+    def _shared_out(self, answers: list[Sequence], most: int) -> list[list[Sequence]]:
+        """As few batches of `most` as may be, unless others take less time."""
+        count = len(answers)
+        if self._passes is None:
+            return [answers[at : at + most] for at in range(0, count, max(most, 1))]
+        rest = iter(answers)
+        return [list(islice(rest, part)) for part in self._passes.parts(count, most)]
 
     def filled_up(self, chunks: Batch, group: list[Sequence], free: Mapping[int, int]) -> Batch:
         """The group's chunks, with others where these make the pass faster and nothing must repeat.

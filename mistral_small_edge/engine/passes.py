@@ -1,6 +1,6 @@
-"""Slots that nobody uses lend a row to the answers beside them.
+"""What passes of several answers take, and which rows make them take less.
 
-Where a kernel takes four rows at once, two or three answers take longer than four: it leaves them to
+Slots that nobody uses lend a row to the answers beside them. Where a kernel takes four rows at once, two or three answers take longer than four: it leaves them to
 another one, which reads the weights for each. A row that is computed and forgotten makes up the number.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Passes:
-    """Decides which rows to add to those of answers that need not repeat.
+    """Shares answers out to passes, and decides which rows to add to those that need not repeat.
 
     Args:
         costs: what a pass of some rows takes.
@@ -30,6 +30,13 @@ class Passes:
         self._costs = costs
         self._rows_a_step = rows_a_step
         self._lane = lane
+
+    def parts(self, answers: int, most: int) -> tuple[int, ...]:
+        """How many to compute at a time, `most` at the most, so that each has its token soonest.
+
+        Two passes of four may take less than one of eight: wider ones have kernels of their own.
+        """
+        return self._costs.parts(answers, most)
 
     def missing(self, answers: int) -> int:
         """How many rows so many answers lack to take the least time."""

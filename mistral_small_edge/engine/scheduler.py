@@ -84,7 +84,7 @@ class Scheduler:
         costs: what wider batches take; None makes no guesses.
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side; None leaves them where they began.
-        passes: adds rows that have a batch take less time; None adds none.
+        passes: what passes of several answers take; None where that is not known.
     """
 
     def __init__(
