@@ -33,6 +33,8 @@ class EngineConfig:
         context_length: tokens one sequence can hold, prompt and answer together; None takes
             DEFAULT_CONTEXT_LENGTH or the model's own, whichever is less.
         max_sequences: requests computed at the same time; each has its own KV lane.
+        at_once: answers that are expected to be written at the same time (1..`max_sequences`). Those that must
+            repeat are computed as is fastest for so many, and are the same however many there are.
         prefill_chunk: the most prompt tokens computed in one go (1..4096); fewer where that takes long, as
             others' answers wait for it.
         threads: compute threads; None takes the physical performance cores that the affinity
@@ -61,6 +63,7 @@ class EngineConfig:
 
     context_length: int | None = None
     max_sequences: int = 1
+    at_once: int = 1
     prefill_chunk: int = 512
     threads: int | None = None
     gpu_layers: int | None = None
@@ -83,6 +86,13 @@ class EngineConfig:
         if self.context_length is not None:
             _at_least("context_length", self.context_length, MIN_CONTEXT_LENGTH)
         _at_least("max_sequences", self.max_sequences, 1)
+        _at_least("at_once", self.at_once, 1)
+        if self.at_once > self.max_sequences:
+            raise InvalidRequest(
+                f"at_once is {self.at_once}, and no more than {self.max_sequences} are computed at the same "
+                "time (max_sequences)",
+                "at_once",
+            )
         _at_least("prefill_chunk", self.prefill_chunk, 1)
         if self.prompt_memory is not None:
             _at_least("prompt_memory", self.prompt_memory, 0)

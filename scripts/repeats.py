@@ -36,7 +36,7 @@ _QUESTIONS = (
 )
 JOBS = tuple((question, sampling) for question in _QUESTIONS for sampling in _SEEDED)
 
-_AT_ONCE = 12  # more than there are slots
+_OTHERS = 12  # more than there are slots
 
 Answer = tuple[str, tuple[float, ...]]
 
@@ -56,10 +56,13 @@ def repeats(model: str, config: EngineConfig) -> Iterator[Repeated]:
     Args:
         config: of several slots; its prompt cache is another for the time.
     """
-    with LLM.load(model, replace(config, max_sequences=1, prompt_memory=0)) as llm:
+    slots = (
+        1 if config.at_once == 1 else config.max_sequences
+    )  # it is computed as if others were there
+    with LLM.load(model, replace(config, max_sequences=slots, prompt_memory=0)) as llm:
         alone = []
         for job in JOBS:
-            llm.chat("What else is there to ask?", sampling=_DRAWN)  # leave nothing of the last one
+            _leave_nothing(llm)
             alone.append(_ask(llm, *job))
     with TemporaryDirectory() as folder:
         kept = replace(config, prompt_cache=Path(folder) / "prompts")
@@ -70,9 +73,16 @@ def repeats(model: str, config: EngineConfig) -> Iterator[Repeated]:
             yield _compared("after a restart", alone, (_ask(llm, *job) for job in JOBS))
 
 
+def _leave_nothing(llm: LLM) -> None:
+    """Have every slot hold something that no job begins with."""
+    others = [f"{number} what else is there to ask?" for number in range(llm.max_sequences)]
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(lambda text: llm.chat(text, sampling=_DRAWN), others))
+
+
 def _beside_others(llm: LLM) -> list[Answer]:
     order = Random(1).sample(range(len(JOBS)), len(JOBS))  # noqa: S311 - not for secrets
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_OTHERS) as pool:
         others = [pool.submit(llm.chat, text, sampling=_DRAWN) for text in _QUESTIONS]
         asked = {at: pool.submit(_ask, llm, *JOBS[at]) for at in order}
         for other in others:
@@ -98,6 +108,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="toy")
     parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--gpu-layers", type=int)
     parser.add_argument("--flash-attention", choices=("auto", "on", "off"), default="auto")
@@ -108,6 +119,7 @@ def main() -> None:
         config = EngineConfig(
             context_length=2048,
             max_sequences=asked.slots,
+            at_once=asked.at_once,
             threads=asked.threads,
             gpu_layers=asked.gpu_layers,
             flash_attention=asked.flash_attention,

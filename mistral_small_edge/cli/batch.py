@@ -69,6 +69,7 @@ def batch(
     model: options.Model = DEFAULT_MODEL,
     retry_failed: RetryFailed = False,
     slots: options.Slots = options.SLOTS,
+    at_once: options.AllAtOnce = None,
     alias: options.Alias = None,
     allow_image_urls: ImageUrls = False,
     compute: AnswerOptions = _ENGINE,
@@ -87,7 +88,11 @@ def batch(
     if output == _STREAM:
         _refuse_with_stdout(as_json=as_json, retry_failed=retry_failed)
     config = replace(
-        compute.config(), max_sequences=slots, image_cache=image_cache, prompt_cache=prompt_cache
+        compute.config(),
+        max_sequences=slots,
+        at_once=slots if at_once is None else at_once,
+        image_cache=image_cache,
+        prompt_cache=prompt_cache,
     )
     work = _Work(model, config, tuple(alias or ()), allow_image_urls, verbose)
     with _requests(requests) as file:

@@ -167,6 +167,12 @@ Local = Annotated[
 ]
 
 Slots = Annotated[int, typer.Option(help="Answers computed at the same time.")]
+_AT_ONCE = (
+    "Answers that are usually written at the same time. Those with a seed or at temperature 0 are "
+    "computed as is fastest for so many; one alone may be slower for it."
+)
+AtOnce = Annotated[int, typer.Option(help=_AT_ONCE)]
+AllAtOnce = Annotated[int | None, typer.Option(help=_AT_ONCE, show_default="all slots")]
 Alias = Annotated[
     list[str] | None,
     typer.Option(help="A further name that the model answers to.", show_default="none"),

@@ -85,6 +85,7 @@ def serve(
     cors: Cors = None,
     alias: options.Alias = None,
     slots: options.Slots = options.SLOTS,
+    at_once: options.AtOnce = 1,
     max_queue: MaxQueue = _SERVER.max_queue,
     request_timeout: RequestTimeout = _SERVER.request_timeout,
     lenient: Lenient = _SERVER.lenient,
@@ -119,6 +120,7 @@ def serve(
     computing = replace(
         engine.config(),
         max_sequences=slots,
+        at_once=at_once,
         image_cache=image_cache,
         prompt_cache=prompt_cache,
         prompt_memory=_prompt_memory(prompt_memory),

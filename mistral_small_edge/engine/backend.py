@@ -30,12 +30,16 @@ class RowClasses:
     The kernels of an accelerator share out their work by the number of rows and of those before. With
     a `grid` results repeat only between chunks of exactly so many rows that begin in the same
     place: every chunk that must repeat begins at a mark of that grid, and the last one is filled up.
+
+    With an `exact_pass` sequences that must repeat decode in passes of exactly so many rows, of as many
+    slots that follow one another, in place of `max_repeatable_rows`: slower for one, faster for many.
     """
 
     min_prefill_rows: int = 8
     max_repeatable_rows: int = 3
     grid: int = 0
     multiple: int = 1
+    exact_pass: int = 0
 
     @property
     def shortest(self) -> int:

@@ -127,6 +127,26 @@ class Repeats:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactPass:
+    """Of how many rows passes are that compute each of them alike, whoever has the others; 0 if of none."""
+
+    rows: int
+
+    def as_json(self) -> Any:
+        """A form that `from_json` reads."""
+        return self.rows
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        return cls(int(value))
+
+
+@dataclass(frozen=True, slots=True)
 class DraftCost:
     """What a token of a smaller model takes, as a share of the large one's step of one token."""
 

@@ -66,6 +66,7 @@ class Engine:
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side in memory.
         passes: what passes of several answers take.
+        at_once: answers that are expected to be written at the same time.
         clock: seconds, monotonic.
     """
 
@@ -81,6 +82,7 @@ class Engine:
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
         passes: Passes | None = None,
+        at_once: int = 1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -98,6 +100,7 @@ class Engine:
             draft_model=draft_model,
             gathering=gathering,
             passes=passes,
+            at_once=at_once,
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._viewing = Viewing(runner, clock)
@@ -208,15 +211,19 @@ class Engine:
         except Interrupted:
             return  # it was for those who are about to be aborted
         except DecodeFailed as error:
-            for sequence in sequences:
-                self._runner.truncate(sequence.slot, 0)
-                self._fail(sequence, error, rows_valid=False)
-            for chunk in batch:
-                if not chunk.tokens:
-                    self._runner.truncate(chunk.slot, 0)
-                    self.cache.forget(chunk.slot)
+            self._lose({chunk.slot for chunk in batch}, error)
         else:
             self._update([chunk for chunk in batch if chunk.tokens], sequences, rows)
+
+    def _lose(self, slots: set[int], error: DecodeFailed) -> None:
+        """Empty slots that nothing is known of any more, whoever has them, or nobody."""
+        for slot in slots:
+            self._runner.truncate(slot, 0)
+        for sequence in list(self._sequences.values()):
+            if sequence.slot in slots:
+                self._fail(sequence, error, rows_valid=False)
+        for slot in slots:
+            self.cache.forget(slot)
 
     def _run(self, batch: Batch) -> Iterator[int]:
         begun = self._clock()

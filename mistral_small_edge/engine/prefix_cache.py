@@ -69,6 +69,11 @@ class PrefixCache:
         self._clock = 0
 
     @property
+    def num_slots(self) -> int:
+        """All of them."""
+        return len(self._slots)
+
+    @property
     def num_free(self) -> int:
         """Slots that `allocate` can hand out."""
         return sum(not slot.busy for slot in self._slots)
@@ -163,6 +168,10 @@ class PrefixCache:
     def free(self) -> dict[int, int]:
         """Each slot that nobody uses, with the number of rows that it holds."""
         return {index: slot.length for index, slot in enumerate(self._slots) if not slot.busy}
+
+    def lengths(self) -> list[int]:
+        """The number of rows that each slot holds, whoever uses it."""
+        return [slot.length for slot in self._slots]
 
     def swap(self, slot: int, other: int) -> None:
         """What the two held, each now has of the other, and its holder."""

@@ -85,6 +85,7 @@ class Scheduler:
         draft_model: writes guesses where a text has none itself.
         gathering: has answers lie side by side; None leaves them where they began.
         passes: what passes of several answers take; None where that is not known.
+        at_once: answers that are expected to be written at the same time.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Scheduler:
         draft_model: DraftModel | None = None,
         gathering: Gathering | None = None,
         passes: Passes | None = None,
+        at_once: int = 1,
     ) -> None:
         self._cache = cache
         self._draft_model = draft_model
@@ -107,7 +109,8 @@ class Scheduler:
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
-        self._grouping = Grouping(rows, passes if keeps_rows else None)
+        self._grouping = Grouping(rows, cache, passes if keeps_rows else None)
+        self._at_once = at_once
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
         self.prompt_logits = PromptLogits()
@@ -267,8 +270,9 @@ class Scheduler:
     def _to_compute(self, group: list[Sequence]) -> Compute:
         self._settled = True  # by llama.cpp, before it computes
         chunks = tuple(self._chunk_of(sequence) for sequence in group)
-        batch = self._grouping.filled_up(chunks, group, self._cache.free())
-        return Compute(batch, tuple(group))
+        if group[0].status is SequenceStatus.DECODE and not group[0].draft:
+            chunks = self._grouping.completed(chunks, group)
+        return Compute(chunks, tuple(group))
 
     def _to_gather(self) -> Swap | None:
         """A step towards answers that lie side by side."""
@@ -322,10 +326,9 @@ class Scheduler:
         room = self._lane - known
         if sequence.params.max_tokens is not None:
             room = min(room, sequence.params.max_tokens - sequence.num_generated)
-        worth = WORTH
-        if not sequence.params.repeatable:  # it could ride in a batch with the others
-            together = len(self._decoding)
-            worth *= together / self._costs.check(together)
+        # It could ride in a batch with the others; for what must repeat with those that are expected.
+        together = self._at_once if sequence.params.repeatable else len(self._decoding)
+        worth = WORTH * together / self._costs.check(together)
         # The last token that fits has no row: a guess is followed by one that is drawn.
         forced = sequence.constraint.forced() if sequence.constraint is not None else ()
         return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)

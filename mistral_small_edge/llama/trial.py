@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Chunk, RowClasses
-from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts
+from mistral_small_edge.engine.calibration import DraftCost, ExactPass, Repeats, StepCosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mistral_small_edge.llama.runner import LlamaRunner
 
@@ -57,6 +57,21 @@ def try_repeats(runner: LlamaRunner, on_progress: Callable[[float], None] | None
         return Repeats(runner.row_classes)
     with _trial(runner, on_progress) as trial:
         return trial.repeats()
+
+
+def try_exact_pass(
+    runner: LlamaRunner,
+    widths: Iterable[int],
+    on_progress: Callable[[float], None] | None = None,
+) -> ExactPass:
+    """Compute the same row in every place of a pass, in different company and by fewer threads.
+
+    Args:
+        widths: rows of a pass, those that are wanted most first; up to `max_sequences`.
+        on_progress: as for `try_costs`.
+    """
+    with _trial(runner, on_progress) as trial:
+        return ExactPass(next(filter(trial.is_exact_pass, widths), 0))
 
 
 def try_draft(
@@ -155,14 +170,36 @@ class _Trial:
             self._on_progress(1.0)
             if together > 1:
                 self._runner.copy(0, together - 1, self._read)
-            group = tuple(self._chunk(slot, self._read, 1) for slot in range(together))
-            found = [self._runner.logits(row).tobytes() for row in self._runner.run(group)]
-            for slot in range(together):
-                self._runner.truncate(slot, self._read)
+            found = self._pass(dict.fromkeys(range(together), self._read))
             alone = alone or found[0]
             if any(one != alone for one in found):
                 return together - 1
         return min(_WIDEST_GROUP, self._runner.max_sequences)
+
+    def is_exact_pass(self, width: int) -> bool:
+        """Whether each row of such a pass comes out as every other one would in its place."""
+        self._fill(0)
+        for slot in range(1, width):
+            self._runner.copy(0, slot, self._read)
+        everywhere = self._pass(dict.fromkeys(range(width), self._read))
+        if len(set(everywhere)) > 1:
+            return False
+        # Others with fewer rows, and other tokens, beside every second one.
+        for slot in range(1, width, 2):
+            self._runner.truncate(slot, self._read // 2)
+        beside_others = self._pass(
+            {slot: self._read // (1 + slot % 2) for slot in range(width)},
+        )
+        return set(beside_others[::2]) == set(everywhere)
+
+    def _pass(self, rows: dict[int, int]) -> list[bytes]:
+        """What a row behind so many of each slot gives."""
+        self._on_progress(1.0)
+        group = tuple(self._chunk(slot, start, 1) for slot, start in rows.items())
+        found = [self._runner.logits(row).tobytes() for row in self._runner.run(group)]
+        for slot, start in rows.items():
+            self._runner.truncate(slot, start)
+        return found
 
     def _shortest_chunk(self, rows: int) -> int:
         """`rows`, or more if the last `rows` of a chunk are not computed as by themselves."""

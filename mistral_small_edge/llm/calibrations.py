@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -15,6 +15,7 @@ from mistral_small_edge import places
 from mistral_small_edge.engine.calibration import (
     Calibration,
     DraftCost,
+    ExactPass,
     Repeats,
     StepCosts,
     Threads,
@@ -22,7 +23,7 @@ from mistral_small_edge.engine.calibration import (
 from mistral_small_edge.errors import DecodeFailed
 from mistral_small_edge.file_cache import FileCache, Kind, Label
 from mistral_small_edge.gguf import write_first_layer
-from mistral_small_edge.llama.trial import try_costs, try_draft, try_repeats
+from mistral_small_edge.llama.trial import try_costs, try_draft, try_exact_pass, try_repeats
 from mistral_small_edge.llama.ways import Attention, Packing, try_attention, try_packing
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ logger = logging.getLogger("mistral_small_edge.llm")
 
 _FILES = Kind(".machine", 1_000_000)  # one has some hundred bytes
 _VERSION = 5  # of what is tried
+_EXACT_PASSES = (4, 8, 16)  # rows, as kernels take them at once
+_WORTH = 0.9  # of the time: one that is alone pays for it
 _MANY = 1_000_000_000  # bytes of weights
 
 
@@ -69,7 +72,7 @@ class Machine:
 
 
 def calibration(
-    runner: LlamaRunner, mark: str, machine: Machine, options: ModelOptions
+    runner: LlamaRunner, mark: str, machine: Machine, options: ModelOptions, at_once: int
 ) -> Calibration:
     """What this machine does with the model.
 
@@ -78,14 +81,49 @@ def calibration(
 
     Args:
         mark: names the model, the build and how it is computed.
+        at_once: answers that are expected to be written at the same time.
     """
     model = (mark, machine.host.processor)
     lanes = (options.threads, options.max_sequences)
     told, anew = machine.on_trial, machine.anew
-    return Calibration(
+    found = Calibration(
         remembered(StepCosts, model, lambda: try_costs(runner, told), anew=anew),
         remembered(Repeats, (*model, *lanes), lambda: try_repeats(runner, told), anew=anew),
     )
+    width = _exact_pass(runner, found, machine, at_once, *model, *lanes)
+    rows = replace(found.repeats.rows, exact_pass=width)
+    return replace(found, repeats=replace(found.repeats, rows=rows))
+
+
+def _exact_pass(
+    runner: LlamaRunner, known: Calibration, machine: Machine, at_once: int, *where: object
+) -> int:
+    """Of how many rows passes are to be that answers which must repeat are computed in; 0 if of any few.
+
+    Args:
+        known: what else was found out.
+        where: what the bits depend on.
+    """
+    widths = _faster_passes(known, min(at_once, runner.max_sequences))
+    widths = [width for width in widths if width <= runner.max_sequences]
+    if not widths or not runner.keeps_rows or runner.splits_context or runner.row_classes.grid:
+        return 0
+    found = remembered(
+        ExactPass,
+        (*where, *widths),
+        lambda: try_exact_pass(runner, widths, machine.on_trial),
+        anew=machine.anew,
+    )
+    return found.rows
+
+
+def _faster_passes(known: Calibration, answers: int) -> list[int]:
+    """Rows of passes that compute so many sooner than as few as decode like one; the fastest first."""
+    costs, few = known.costs, known.repeats.rows.max_repeatable_rows
+    usual = costs.total(costs.parts(answers, few))
+    took = {width: -(-answers // width) * costs.of(width) for width in _EXACT_PASSES}
+    faster = [width for width in took if took[width] < _WORTH * usual]
+    return sorted(faster, key=took.__getitem__)
 
 
 def draft_cost(

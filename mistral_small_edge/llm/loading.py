@@ -137,6 +137,7 @@ def load_here(
             draft_model=tried.draft_model,
             gathering=new_gathering(header, options, tried.calibration.costs),
             passes=new_passes(header, options, tried.calibration.costs),
+            at_once=config.at_once,
         )
 
         def keep(count: int) -> None:
@@ -174,10 +175,12 @@ def _try_out(
         held: closes the smaller model, if there is one.
     """
     options, mark = choice.options, fingerprint(choice.parts, choice.options)
-    known = calibration(runner, mark, machine, options)
+    known = calibration(runner, mark, machine, options, config.at_once)
     runner.row_classes = known.repeats.rows
     costs = known.costs if config.speculation == "auto" else None
     decided_by: list[object] = [costs]
+    if config.at_once > 1:
+        decided_by += [config.at_once, runner.row_classes.exact_pass]
     if not known.repeats.any_threads:
         decided_by.append(options.threads)
     draft_model = None

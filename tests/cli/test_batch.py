@@ -170,6 +170,8 @@ def test_from_a_pipe_into_a_pipe(tmp_path: Path) -> None:
         (("one.jsonl", "-o", "-", "--json"), "the results go to stdout"),
         (("one.jsonl", "-o", "-", "--retry-failed"), "no results of before"),
         (("one.jsonl", "-o", "out", "--slots", "0"), "max_sequences is 0"),
+        (("one.jsonl", "-o", "out", "--at-once", "0"), "at_once is 0"),
+        (("one.jsonl", "-o", "out", "--at-once", "5"), "at_once is 5, and no more than 4"),
         (("twice.jsonl", "-o", "out"), "twice.jsonl, line 2: custom_id 'a' comes a second time"),
     ],
 )

@@ -98,6 +98,7 @@ def make_engine(
     draft_model: FakeDraft | None = None,
     gathering: Gathering | None = None,
     passes: Passes | None = None,
+    at_once: int = 1,
 ) -> Engine:
     return Engine(
         runner,
@@ -107,6 +108,7 @@ def make_engine(
         draft_model=draft_model,
         gathering=gathering,
         passes=passes,
+        at_once=at_once,
         clock=lambda: 0.0,
     )
 
@@ -120,6 +122,7 @@ class Desk:
     draft_model: FakeDraft | None = None
     gathering: Gathering | None = None
     passes: Passes | None = None
+    at_once: int = 1
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
@@ -131,6 +134,7 @@ class Desk:
             draft_model=self.draft_model,
             gathering=self.gathering,
             passes=self.passes,
+            at_once=self.at_once,
         )
 
     def add(self, prompt: Prompt | Sequence[int], sampling: SamplingParams) -> int:

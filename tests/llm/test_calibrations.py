@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +13,21 @@ from hypothesis import strategies as st
 
 from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.engine.backend import LOGITS_ROWS, Batch, Logits, RowClasses
-from mistral_small_edge.engine.calibration import DraftCost, Repeats, StepCosts, Threads
-from mistral_small_edge.llama.trial import try_repeats
-from mistral_small_edge.llm import LLM
+from mistral_small_edge.engine.calibration import (
+    DraftCost,
+    ExactPass,
+    Repeats,
+    StepCosts,
+    Threads,
+)
+from mistral_small_edge.llama.trial import try_exact_pass, try_repeats
+from mistral_small_edge.llm import LLM, calibrations
 from mistral_small_edge.llm.calibrations import remembered
 from mistral_small_edge.llm.fingerprint import fingerprint_of_rows
 from tests.tiny_gguf import write_tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FOUND = StepCosts(((1, 1.0), (2, 1.5), (32, 9.25)))
@@ -58,6 +65,35 @@ class Ragged:
 
     def use_threads(self, count: int) -> None:
         pass
+
+
+@dataclass
+class Company:
+    """A runner of empty arithmetic: what a row gives is told by its place and by who is beside it."""
+
+    gives: Callable[[int, tuple[int, ...]], float]
+    max_sequences, context_length = 8, 256
+    keeps_rows, splits_context = True, False
+    row_classes = RowClasses()
+    rows: list[int] = field(default_factory=lambda: [0] * 8)
+    given: list[float] = field(default_factory=list)
+
+    def run(self, batch: Batch) -> tuple[int, ...]:
+        lengths = tuple(self.rows[chunk.slot] for chunk in batch)
+        self.given = [self.gives(at, lengths) for at in range(len(batch))]
+        for chunk in batch:
+            assert chunk.start == self.rows[chunk.slot]
+            self.rows[chunk.slot] += len(chunk.tokens)
+        return tuple(range(len(batch)))
+
+    def logits(self, row: int) -> Logits:
+        return np.array([self.given[row]], np.float32)
+
+    def copy(self, _source: int, slot: int, length: int) -> None:
+        self.rows[slot] = length
+
+    def truncate(self, slot: int, length: int) -> None:
+        self.rows[slot] = min(self.rows[slot], length)
 
 
 def never() -> StepCosts:
@@ -167,6 +203,46 @@ def test_how_many_rows_a_kernel_takes_at_once_is_found_out(at_once: int) -> None
     rows = try_repeats(runner).rows  # type: ignore[arg-type]
     assert rows.multiple == at_once
     assert rows.min_prefill_rows == max(8, at_once)
+
+
+@pytest.mark.parametrize(
+    ("gives", "width"),
+    [
+        (lambda _place, lengths: lengths[_place], 8),
+        (lambda _place, lengths: (lengths[_place], 8)[len(lengths) == 8 and _place == 7], 4),
+        (lambda place, _lengths: place, 0),
+        (lambda _place, lengths: max(lengths) - min(lengths), 0),
+    ],
+)
+def test_passes_that_repeat_have_no_place_and_no_company_that_matters(
+    gives: Callable[[int, tuple[int, ...]], float], width: int
+) -> None:
+    runner = Company(gives)
+    assert try_exact_pass(runner, (8, 4)) == ExactPass(width)  # type: ignore[arg-type]
+    assert runner.rows == [0] * 8, "something is left of the trial"
+
+
+# As K-quants laid out anew are computed: four at once take less time than two.
+FOURS = StepCosts(((1, 1.0), (2, 1.75), (3, 2.3), (4, 1.6), (7, 3.5), (8, 3.4), (32, 9.0)))
+
+
+@pytest.mark.parametrize(("at_once", "width"), [(1, 0), (2, 0), (3, 4), (4, 4), (8, 4)])
+def test_passes_are_whole_where_so_many_are_expected_that_this_is_faster(
+    at_once: int, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrations, "try_costs", lambda _runner, _told: FOURS)
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+    config = EngineConfig(
+        context_length=256, max_sequences=8, at_once=at_once, threads=1, flash_attention="off"
+    )
+    monkeypatch.setattr(
+        calibrations, "try_repeats", lambda _runner, _told: Repeats(RowClasses(8, 3))
+    )
+    with LLM.load(model, config) as llm:
+        assert llm.calibration.repeats.rows.exact_pass == width
+        mark = llm.fingerprint
+    with LLM.load(model, replace(config, at_once=1)) as llm:
+        assert (llm.fingerprint == mark) is (at_once == 1), "bits may differ"
 
 
 def test_prompts_are_kept_apart_by_what_of_them_counts_as_read() -> None:
