@@ -31,6 +31,15 @@ class ChunkSize:
         # Small until measured: the first chunk may be of a board that needs minutes for a large one.
         self.size = self.alone = max(self.smallest, self.largest // 8)
 
+    def most(self, rows: int, *, alone: bool) -> int:
+        """Of a prompt that lacks `rows` how many to compute at once, at the most.
+
+        A short rest is taken along: by itself it takes nearly as long as a whole chunk.
+        """
+        size = self.alone if alone else self.size
+        longer = min(size + size // 2, self.largest)
+        return longer if rows <= longer else size
+
     def measured(self, rows: int, seconds: float) -> None:
         """Take into account that a chunk of `rows` took `seconds`."""
         if rows < self.size or seconds <= 0:

@@ -291,8 +291,8 @@ class Scheduler:
 
     def _chunk_of(self, sequence: Sequence) -> Chunk:
         if sequence.status is SequenceStatus.PREFILL:
-            size = self.chunk_size.size if self._decoding else self.chunk_size.alone
-            return self._cutting.chunk(sequence, size)
+            rows, alone = sequence.remaining_prompt, not self._decoding
+            return self._cutting.chunk(sequence, self.chunk_size.most(rows, alone=alone))
         start = sequence.num_computed
         tokens = (*sequence.tokens[start:], *sequence.draft)
         return Chunk(

@@ -26,6 +26,18 @@ def test_a_chunk_is_worth_about_the_target(rate: float, size: int, alone: int) -
     assert (chunk.size, chunk.alone) == (size, alone)
 
 
+def test_a_short_rest_is_taken_along() -> None:
+    chunk = ChunkSize(512, 16)
+    assert (chunk.size, chunk.alone) == (64, 64)
+    assert [chunk.most(rows, alone=False) for rows in (1, 64, 96, 97)] == [96, 96, 96, 64]
+    chunk.measured(64, 0.25)
+    assert (chunk.size, chunk.alone) == (256, 256)
+    for rows, most in ((384, 384), (385, 256)):
+        assert chunk.most(rows, alone=True) == most
+    chunk.measured(256, 0.25)
+    assert [chunk.most(rows, alone=False) for rows in (512, 600)] == [512, 512]
+
+
 def test_it_starts_small_and_a_short_chunk_says_nothing() -> None:
     chunk = ChunkSize(512, 16)
     assert chunk.size == chunk.alone == 64
@@ -72,6 +84,6 @@ def test_a_prompt_is_read_in_small_chunks_for_others_sake_only() -> None:
     assert read(1, 804) == [64, 256, 256, 228]
     engine.add(2, Prompt((2,)), SamplingParams(ignore_eos=True))
     engine.step()
-    assert read(3, 204) == [64, 32, 32, 32, 32, 12]
+    assert read(3, 204) == [64, 32, 32, 32, 44]
     engine.abort(2)
-    assert read(4, 804) == [128, 256, 256, 164]
+    assert read(4, 804) == [256, 256, 292]
