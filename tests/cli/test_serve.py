@@ -56,7 +56,8 @@ def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_it_says_where_it_is_and_the_line_it_gives_works(model: Path) -> None:
-    command = [*SERVE, "--port", "0", "--slots", "2", "--model", str(model)]
+    slots = ("--slots", "2", "--at-once", "2")
+    command = [*SERVE, "--port", "0", *slots, "--model", str(model)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         _, ready, curl = (process.stderr.readline() for _ in range(3))
@@ -111,6 +112,11 @@ def test_an_address_of_ones_own_needs_a_key(model: Path, tmp_path: Path) -> None
     empty.write_text("\n \n")
     assert "holds no key" in refused("--model", str(model), "--api-key-file", str(empty))
     assert "cannot be read" in refused("--model", str(model), "--api-key-file", str(tmp_path))
+
+
+def test_no_more_answers_are_expected_than_there_are_slots(model: Path) -> None:
+    said = refused("--model", str(model), "--slots", "2", "--at-once", "3")
+    assert "at_once is 3, and no more than 2 are computed" in said
 
 
 def test_keys_from_a_file_open_the_door(model: Path, tmp_path: Path) -> None:
