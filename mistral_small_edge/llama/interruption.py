@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from llama_cpp import llama_cpp as lib
 
+from mistral_small_edge.llama.log import no_complaints_if
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,8 +42,13 @@ class Interruption:
         self._write(remove=self)
 
     @contextmanager
-    def after(self, seconds: float | None) -> Iterator[None]:
-        """End a batch that is computed meanwhile, once it has taken so long; None for as long as it takes."""
+    def listening(self, seconds: float | None) -> Iterator[None]:
+        """Compute a batch meanwhile, and end it once it has taken so long; None for as long as it takes."""
+        with no_complaints_if(lambda: bool(self._reasons)), self._after(seconds):
+            yield
+
+    @contextmanager
+    def _after(self, seconds: float | None) -> Iterator[None]:
         if seconds is None:
             yield
             return

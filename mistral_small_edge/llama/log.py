@@ -2,19 +2,20 @@
 
 Every line goes to the logger `mistral_small_edge.llama`; nothing reaches a terminal unless
 somebody attaches a handler. `capture_errors` keeps what llama.cpp complained about, because its
-functions return NULL without a reason.
+functions return NULL without a reason; with `no_complaints_if` what was asked for is no error.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llama_cpp import llama_cpp as lib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger("mistral_small_edge.llama")
 # Without a handler the standard library would print warnings itself.
@@ -24,12 +25,16 @@ logger.addHandler(logging.NullHandler())
 # a line.
 _LEVELS = {3: logging.WARNING, 4: logging.ERROR}
 
+_here = threading.local()
+
 
 @lib.llama_log_callback  # type: ignore[untyped-decorator]
 def _receive(level: int, text: bytes, _user: object) -> None:
     line = text.decode("utf-8", "replace").rstrip("\n")
     if line.strip(". "):
-        logger.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+        is_wanted = getattr(_here, "is_wanted", None)
+        failed = is_wanted is None or not is_wanted()
+        logger.log(_LEVELS.get(level, logging.DEBUG) if failed else logging.DEBUG, "%s", line)
 
 
 def redirect() -> None:
@@ -43,6 +48,16 @@ def redirect_vision() -> None:
 
     mtmd.mtmd_log_set(_receive, None)
     mtmd.mtmd_helper_log_set(_receive, None)
+
+
+@contextmanager
+def no_complaints_if(is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """Meanwhile take what this thread hears for mere news if it is wanted that llama.cpp fails."""
+    _here.is_wanted = is_wanted
+    try:
+        yield
+    finally:
+        _here.is_wanted = None
 
 
 class _Collector(logging.Handler):

@@ -105,7 +105,7 @@ class LlamaRunner:
         """llama.cpp's code; if it was interrupted, also by taking longer than `within` seconds, all is as before."""
         if threads is not None:
             self.use_threads(threads)
-        with self._interruption.after(within):
+        with self._interruption.listening(within):
             code: int = lib.llama_decode(self._context, self._batch.struct)
         if code == INTERRUPTED:
             if self._offloads:

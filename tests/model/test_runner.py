@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import closing
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ class Clock:
 def test_a_step_that_takes_too_long_is_computed_by_others(
     runner: LlamaRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "mistral_small_edge.llama")
     length = len(PROMPT)
     read(runner, 0, 0, PROMPT)
     alone = write(runner, 0, length)
@@ -163,4 +165,6 @@ def test_a_step_that_takes_too_long_is_computed_by_others(
     clock.tick = 1.0  # the one that is tried now is not
     runner.truncate(0, length)
     assert write(runner, 0, length) == alone
-    assert "failed to decode, ret = 2" in caplog.text, "nothing took too long"
+    told = [line for line in caplog.records if "failed to decode, ret = 2" in line.getMessage()]
+    assert told, "nothing took too long"
+    assert {line.levelno for line in told} == {logging.DEBUG}, "it was wanted"
