@@ -35,8 +35,9 @@ class EngineConfig:
         max_sequences: requests computed at the same time; each has its own KV lane.
         at_once: answers that are expected to be written at the same time (1..`max_sequences`). Those that must
             repeat are computed as is fastest for so many, and are the same however many there are.
-        prefill_chunk: the most prompt tokens computed in one go (1..4096); fewer where that takes long, as
-            others' answers wait for it.
+        prefill_chunk: the most prompt tokens computed in one go (1..4096); fewer where that takes long.
+        prefill_seconds: how long that may take, about, while others are being answered, who wait for it; the
+            shorter, the longer a prompt takes as a whole.
         threads: compute threads; None takes the physical performance cores that the affinity
             mask and the cgroup quota leave.
         gpu_layers: layers given to an accelerator; None means all on Apple Metal, 0 elsewhere.
@@ -65,6 +66,7 @@ class EngineConfig:
     max_sequences: int = 1
     at_once: int = 1
     prefill_chunk: int = 512
+    prefill_seconds: float = 1.0
     threads: int | None = None
     gpu_layers: int | None = None
     kv_type: KVType = "f16"
@@ -94,6 +96,8 @@ class EngineConfig:
                 "at_once",
             )
         _at_least("prefill_chunk", self.prefill_chunk, 1)
+        if not self.prefill_seconds > 0:
+            raise InvalidRequest("prefill_seconds must be above 0", "prefill_seconds")
         if self.prompt_memory is not None:
             _at_least("prompt_memory", self.prompt_memory, 0)
         if self.threads is not None:

@@ -71,6 +71,10 @@ def test_repeatable(params: SamplingParams, repeatable: bool) -> None:
         ("gpu_layers", -1),
         ("kv_type", "f32"),
         ("flash_attention", "yes"),
+        ("at_once", 0),
+        ("at_once", 2),  # of one sequence
+        ("prefill_seconds", 0.0),
+        ("prefill_seconds", math.nan),
     ],
 )
 def test_engine_config_out_of_range(name: str, value: Any) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mistral_small_edge.config import EngineConfig
 
 _ENGINE = AnswerOptions()
+_PATIENCE = 15.0  # seconds between two tokens: nobody looks on
 _STREAM = "-"  # stdin, stdout
 
 Requests = Annotated[
@@ -91,6 +92,7 @@ def batch(
         compute.config(),
         max_sequences=slots,
         at_once=slots if at_once is None else at_once,
+        prefill_seconds=_PATIENCE,
         image_cache=image_cache,
         prompt_cache=prompt_cache,
     )

@@ -9,8 +9,7 @@ never changes the output: all sizes are of one row class.
 
 from __future__ import annotations
 
-TARGET_SECONDS = 1.0  # while others are being answered
-ALONE_SECONDS = 15.0  # while nobody is
+ALONE_SECONDS = 15.0  # while nobody is being answered, at least
 MIN_ROWS = 32  # below that the weights are read again for too few rows
 # With K-quants as they are in the file fewer are slower, down to little more than half the rate with
 # MIN_ROWS at Mistral Small's width on AVX-512; more than this gain nothing to speak of.
@@ -20,12 +19,16 @@ ENOUGH_ROWS = 256
 class ChunkSize:
     """Each is a power-of-two share of `largest`, at least `smallest`, worth its seconds.
 
+    Args:
+        seconds: what a chunk may take, about, while others are being answered.
+
     Attributes:
         size: rows while others are being answered.
         alone: rows while nobody is.
     """
 
-    def __init__(self, largest: int, smallest: int) -> None:
+    def __init__(self, largest: int, smallest: int, seconds: float) -> None:
+        self._seconds = seconds
         self.smallest = max(smallest, min(MIN_ROWS, largest))
         self.largest = max(largest, self.smallest)
         # Small until measured: the first chunk may be of a board that needs minutes for a large one.
@@ -45,7 +48,7 @@ class ChunkSize:
         if rows < self.size or seconds <= 0:
             return  # a short chunk is dearer a row, and says little
         rate = rows / seconds
-        self.size = self._worth(TARGET_SECONDS * rate)
+        self.size = self._worth(self._seconds * rate)
         self.alone = max(self.size, self._worth(min(ALONE_SECONDS * rate, ENOUGH_ROWS)))
 
     def _worth(self, rows: float) -> int:

@@ -67,6 +67,7 @@ class Engine:
         gathering: has answers lie side by side in memory.
         passes: what passes of several answers take.
         at_once: answers that are expected to be written at the same time.
+        prefill_seconds: what a prompt's chunk may take, about, while others are being answered.
         clock: seconds, monotonic.
     """
 
@@ -83,6 +84,7 @@ class Engine:
         gathering: Gathering | None = None,
         passes: Passes | None = None,
         at_once: int = 1,
+        prefill_seconds: float = 1.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
@@ -101,6 +103,7 @@ class Engine:
             gathering=gathering,
             passes=passes,
             at_once=at_once,
+            prefill_seconds=prefill_seconds,
         )
         self._rereading = Rereading(runner, self.cache, self.scheduler.chunk_size.smallest)
         self._viewing = Viewing(runner, clock)

@@ -86,6 +86,7 @@ class Scheduler:
         gathering: has answers lie side by side; None leaves them where they began.
         passes: what passes of several answers take; None where that is not known.
         at_once: answers that are expected to be written at the same time.
+        prefill_seconds: what a prompt's chunk may take, about, while others are being answered.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Scheduler:
         gathering: Gathering | None = None,
         passes: Passes | None = None,
         at_once: int = 1,
+        prefill_seconds: float = 1.0,
     ) -> None:
         self._cache = cache
         self._draft_model = draft_model
@@ -112,7 +114,7 @@ class Scheduler:
         self._grouping = Grouping(rows, cache, passes if keeps_rows else None)
         self._at_once = at_once
         self._settled = True  # whether all that was copied has been moved
-        self.chunk_size = ChunkSize(prefill_chunk, smallest=2 * rows.min_prefill_rows)
+        self.chunk_size = ChunkSize(prefill_chunk, 2 * rows.min_prefill_rows, prefill_seconds)
         self.prompt_logits = PromptLogits()
         self._waiting: deque[Sequence] = deque()
         self._prefilling: deque[Sequence] = deque()

@@ -138,6 +138,7 @@ def load_here(
             gathering=new_gathering(header, options, tried.calibration.costs),
             passes=new_passes(header, options, tried.calibration.costs),
             at_once=config.at_once,
+            prefill_seconds=config.prefill_seconds,
         )
 
         def keep(count: int) -> None:
