@@ -166,7 +166,9 @@ class FakeRunner:
             self.shapes[chunk.slot] += [shape] * len(chunk.tokens)
             assert len(lane) + chunk.padding <= self.context_length, "the lane is full"
             fills = not chunk.tokens
-            assert fills or not chunk.padding or len(batch) == 1, "it is in other sequences' way"
+            widths = {len(other.tokens) + other.padding for other in batch}
+            assert len(widths) == 1, "llama.cpp would cut it up"
+            assert not fills or widths == {1}, "a slot lends one row to others of one"
             assert not chunk.drafted or len(batch) == 1, "guesses change others' row class"
             assert fills or chunk.drafted < len(chunk.tokens), "a guess follows a token"
             at += len(chunk.tokens)

@@ -33,6 +33,8 @@ class RowClasses:
 
     With an `exact_pass` sequences that must repeat decode in passes of exactly so many rows, of as many
     slots that follow one another, in place of `max_repeatable_rows`: slower for one, faster for many.
+
+    Up to `shared_prompts` prompts may share a batch, each with a chunk of as many rows.
     """
 
     min_prefill_rows: int = 8
@@ -40,6 +42,7 @@ class RowClasses:
     grid: int = 0
     multiple: int = 1
     exact_pass: int = 0
+    shared_prompts: int = 1
 
     @property
     def shortest(self) -> int:
@@ -88,7 +91,8 @@ class Chunk:
     chunk has at most LOGITS_ROWS tokens and a batch of its own, so token i is row i of the batch.
     `vectors`: rows of a picture, read in the place of `tokens`, which only name them then.
     `padding`: rows to be computed behind the chunk and forgotten, so that it is of its row class, or
-    takes less time; such a chunk has a batch of its own, unless it has no tokens and is nothing else.
+    takes less time; such a chunk has a batch of its own, unless it has no tokens and is nothing else, or
+    those of several prompts have as many rows each.
     `drafted`: so many of the last tokens are a guess, and the logits before each of them and after
     the last are wanted, in consecutive rows.
     """

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_MOST_FIXED = 64.0  # rows; neighbours may have been at work
+
+
 @dataclass(frozen=True)  # no slots: the table has to be somewhere
 class StepCosts:
     """What a batch of some rows takes, as a multiple of one row's time.
@@ -63,6 +66,13 @@ class StepCosts:
             ways = ((width, *known[count - width]) for width in range(1, min(most, count) + 1))
             known.append(min(ways, key=lambda way: (self.total(way), len(way))))
         return tuple(sorted(known[rows], reverse=True))
+
+    @cached_property
+    def fixed_rows(self) -> float:
+        """What a batch of many rows takes whatever their number, in rows."""
+        each = (self.of(32) - self.of(16)) / 16
+        fixed = self.of(16) - 16 * each
+        return min(max(fixed / each, 0.0), _MOST_FIXED) if each > 0 else _MOST_FIXED
 
     def total(self, parts: Iterable[int]) -> float:
         """The cost of batches of so many rows each."""

@@ -34,12 +34,16 @@ class ChunkSize:
         # Small until measured: the first chunk may be of a board that needs minutes for a large one.
         self.size = self.alone = max(self.smallest, self.largest // 8)
 
+    def of_all(self, *, alone: bool) -> int:
+        """How many rows of several prompts to compute at once, at the most."""
+        return self.alone if alone else self.size
+
     def most(self, rows: int, *, alone: bool) -> int:
         """Of a prompt that lacks `rows` how many to compute at once, at the most.
 
         A short rest is taken along: by itself it takes nearly as long as a whole chunk.
         """
-        size = self.alone if alone else self.size
+        size = self.of_all(alone=alone)
         longer = min(size + size // 2, self.largest)
         return longer if rows <= longer else size
 

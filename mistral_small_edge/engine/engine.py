@@ -231,8 +231,9 @@ class Engine:
     def _run(self, batch: Batch) -> Iterator[int]:
         begun = self._clock()
         rows = self._runner.run(batch)
-        if len(batch) == 1:  # a prompt's chunk; an answer's few rows are too short to tell
-            self.scheduler.chunk_size.measured(len(batch[0].tokens), self._clock() - begun)
+        computed = [len(chunk.tokens) + chunk.padding for chunk in batch]
+        if computed[0] > 1:  # of prompts, or a guess; an answer's few rows are too short to tell
+            self.scheduler.chunk_size.measured(sum(computed), self._clock() - begun)
         return iter(rows)
 
     def _copy(self, copy: Copy) -> None:

@@ -31,6 +31,11 @@ class Passes:
         self._rows_a_step = rows_a_step
         self._lane = lane
 
+    @property
+    def fixed_rows(self) -> float:
+        """What a prompt's batch takes whatever its rows, in rows."""
+        return self._costs.fixed_rows
+
     def parts(self, answers: int, most: int) -> tuple[int, ...]:
         """How many to compute at a time, `most` at the most, so that each has its token soonest.
 

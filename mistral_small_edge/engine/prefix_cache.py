@@ -136,7 +136,7 @@ class PrefixCache:
             if index == slot or other.length <= taken.length:
                 continue
             usable = reuse.of(other.common(taken.tokens), other.num_exact)
-            if (best is None or usable > best.num_cached) and self._pays(usable, taken.length):
+            if (best is None or usable > best.num_cached) and self.pays(usable, taken.length):
                 best = Allocation(index, usable, min(usable, other.num_exact))
         return best
 
@@ -197,12 +197,13 @@ class PrefixCache:
         """Quarters of a token's computation that a prompt takes in the slot at `index`."""
         prices = [4 * (length - usable[index])]
         for rows in usable:
-            if self._pays(rows, usable[index]):
+            if self.pays(rows, usable[index]):
                 copying = 1 + 4 * self._lane // _COPIED_ROWS_A_TOKEN
                 prices.append(4 * (length - rows) + copying)
         return min(prices)
 
-    def _pays(self, usable: int, have: int) -> bool:
+    def pays(self, usable: int, have: int) -> bool:
+        """Whether to copy a lane that has so many usable rows for a slot that has some of them."""
         return usable > have and (usable - have) * _COPIED_ROWS_A_TOKEN >= self._lane
 
     def check_integrity(self) -> None:

@@ -3,9 +3,9 @@
 Work goes in rounds: every running answer gets one token, then one prompt gets one chunk, or several
 short ones get as much together. So prompts hold up running answers by one chunk at the most, which is
 small while there are any, and answers cannot starve prompts. Prompts take turns; a picture is looked
-at in the turn of the prompt that it stands in. A batch never mixes prompt and answer rows, nor two
-prompts: results would then depend on who else is there (see RowClasses). An answer with a guess to
-check is computed alone for the same reason.
+at in the turn of the prompt that it stands in. A batch never mixes prompt and answer rows, nor prompts of
+different length: results would then depend on who else is there (see RowClasses). An answer with a
+guess to check is computed alone for the same reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mistral_small_edge.engine.chunk_size import ChunkSize
 from mistral_small_edge.engine.cutting import Cutting
 from mistral_small_edge.engine.grouping import Grouping
 from mistral_small_edge.engine.prompt_logits import PromptLogits
+from mistral_small_edge.engine.reading import Reading
 from mistral_small_edge.engine.sequence import Sequence, SequenceStatus
 from mistral_small_edge.engine.speculation import WORTH, Drafter
 
@@ -111,7 +112,9 @@ class Scheduler:
         self._cutting = Cutting(rows, lane, keeps_rows)
         # A smaller model has what it has read in the slot where it began.
         self._gathering = gathering if keeps_rows and draft_model is None else None
-        self._grouping = Grouping(rows, cache, passes if keeps_rows else None)
+        passes = passes if keeps_rows else None
+        self._grouping = Grouping(rows, cache, passes)
+        self._reading = Reading(rows, self._cutting, cache, passes, lane)
         self._at_once = at_once
         self._settled = True  # whether all that was copied has been moved
         self.chunk_size = ChunkSize(prefill_chunk, 2 * rows.min_prefill_rows, prefill_seconds)
@@ -152,21 +155,22 @@ class Scheduler:
                 if swap := self._to_gather():
                     return swap
                 self._round.extend(self._decode_groups())
-                self._round.extend([sequence] for sequence in self._next_prompts())
-            # Some may have ended since the round began.
-            group = [
-                sequence
-                for sequence in self._round.popleft()
-                if sequence.status is not SequenceStatus.ENDED
-            ]
-            if group:
-                return (
-                    self._to_copy(group[0])
-                    or _to_recall(group[0])
-                    or _to_look_at(group[0])
-                    or self._to_compute(group)
-                )
+                self._round.extend(self._prompt_groups())
+            group = _still_at(self._round.popleft())
+            if group and (work := self._work(group)):
+                return work
         return None
+
+    def _work(self, group: list[Sequence]) -> Compute | Copy | Look | Recall | None:
+        """What to do for sequences of one status; None if they are to be taken one by one."""
+        if group[0].status is SequenceStatus.DECODE:
+            return self._to_answer(group)
+        for sequence in group:
+            if work := self._to_copy(sequence) or _to_recall(sequence) or _to_look_at(sequence):
+                if len(group) > 1:
+                    self._round.appendleft(group)
+                return work
+        return self._to_read(group)
 
     def computed(self, sequence: Sequence, chunk: Chunk) -> None:
         """Note that the chunk's rows are there; a prompt that is complete begins to answer."""
@@ -248,19 +252,23 @@ class Scheduler:
         sequence.num_exact = allocation.num_exact
         return True
 
-    def _next_prompts(self) -> list[Sequence]:
-        """Whose turn it is, and those behind it whose rows are of the same chunk's time."""
+    def _next_prompts(self, most: int) -> list[Sequence]:
+        """Whose turn it is, and those behind it if all of their rows are no more than `most`."""
         chosen: list[Sequence] = []
         rows = 0
         for sequence in self._prefilling:
             # Nobody knows how long a picture is looked at.
             is_text = sequence.stretch[1] is None
-            rows += sequence.remaining_prompt if is_text else self.chunk_size.size
-            if chosen and rows > self.chunk_size.size:
+            rows += sequence.remaining_prompt if is_text else most
+            if chosen and rows > most:
                 break
             chosen.append(sequence)
         self._prefilling.rotate(-len(chosen))
         return chosen
+
+    def _prompt_groups(self) -> list[list[Sequence]]:
+        most = self.chunk_size.of_all(alone=not self._decoding)
+        return self._reading.groups(self._next_prompts(most), most)
 
     def _to_copy(self, sequence: Sequence) -> Copy | None:
         """What another slot has of the prompt by now: several that begin alike are read once."""
@@ -269,12 +277,26 @@ class Scheduler:
         found = self._cache.donor(sequence.slot, self.reuse(sequence))
         return None if found is None else Copy(sequence, found)
 
-    def _to_compute(self, group: list[Sequence]) -> Compute:
-        self._settled = True  # by llama.cpp, before it computes
+    def _to_answer(self, group: list[Sequence]) -> Compute:
         chunks = tuple(self._chunk_of(sequence) for sequence in group)
-        if group[0].status is SequenceStatus.DECODE and not group[0].draft:
+        if not group[0].draft:
             chunks = self._grouping.completed(chunks, group)
-        return Compute(chunks, tuple(group))
+        return self._to_compute(chunks, group)
+
+    def _to_read(self, group: list[Sequence]) -> Compute | None:
+        if len(group) == 1:
+            rows, alone = group[0].remaining_prompt, not self._decoding
+            chunk = self._cutting.chunk(group[0], self.chunk_size.most(rows, alone=alone))
+            return self._to_compute((chunk,), group)
+        batch = self._reading.batch(group)
+        if batch is not None:
+            return self._to_compute(batch, group)
+        self._round.extendleft([sequence] for sequence in reversed(group))
+        return None
+
+    def _to_compute(self, batch: Batch, group: list[Sequence]) -> Compute:
+        self._settled = True  # by llama.cpp, before it computes
+        return Compute(batch, tuple(group))
 
     def _to_gather(self) -> Swap | None:
         """A step towards answers that lie side by side."""
@@ -292,9 +314,6 @@ class Scheduler:
         return self._cutting.reuse(sequence)
 
     def _chunk_of(self, sequence: Sequence) -> Chunk:
-        if sequence.status is SequenceStatus.PREFILL:
-            rows, alone = sequence.remaining_prompt, not self._decoding
-            return self._cutting.chunk(sequence, self.chunk_size.most(rows, alone=alone))
         start = sequence.num_computed
         tokens = (*sequence.tokens[start:], *sequence.draft)
         return Chunk(
@@ -334,6 +353,13 @@ class Scheduler:
         # The last token that fits has no row: a guess is followed by one that is drawn.
         forced = sequence.constraint.forced() if sequence.constraint is not None else ()
         return sequence.drafter.draft(sequence.tokens, room - 1, worth=worth, forced=forced)
+
+
+def _still_at(group: list[Sequence]) -> list[Sequence]:
+    """Those of a group that have not ended, nor begun to answer, since the round began."""
+    left = [sequence for sequence in group if sequence.status is not SequenceStatus.ENDED]
+    reading = [sequence for sequence in left if sequence.status is SequenceStatus.PREFILL]
+    return reading or left
 
 
 def _to_recall(sequence: Sequence) -> Recall | None:

@@ -149,7 +149,9 @@ class _Trial:
         multiple = self._multiple(shortest)
         if self._runner.splits_context:
             return Repeats(RowClasses(shortest, 1, multiple=multiple), any_threads=False)
-        rows = RowClasses(shortest, self._widest_group(), multiple=multiple)
+        widest = self._widest_group()
+        shared = widest if widest > 1 and self._are_read_alike(shortest) else 1
+        rows = RowClasses(shortest, widest, multiple=multiple, shared_prompts=shared)
         return Repeats(rows, self._any_threads())
 
     def _any_threads(self) -> bool:
@@ -163,6 +165,25 @@ class _Trial:
             self._on_progress(1.0)
         self._runner.use_threads(self._runner.threads)
         return len(found) == 1
+
+    def _are_read_alike(self, rows: int) -> bool:
+        """Whether chunks of two prompts, in different places, come out together as they do alone."""
+        if 4 * rows > self._longest:
+            return False
+        for slot, start in ((0, 0), (1, rows)):
+            self._runner.truncate(slot, 0)
+            if start:
+                self._runner.run((self._chunk(slot, 0, start),))
+        chunks = self._chunk(0, 0, 2 * rows), self._chunk(1, rows, 2 * rows)
+        found = []
+        for batches in ([chunks], [chunks[:1], chunks[1:]]):
+            for batch in batches:
+                self._on_progress(1.0)
+                wanted = self._runner.run(batch)
+                found += [self._runner.logits(row).tobytes() for row in wanted]
+            for chunk in chunks:
+                self._runner.truncate(chunk.slot, chunk.start)
+        return found[:2] == found[2:]
 
     def _widest_group(self) -> int:
         self._fill(0)

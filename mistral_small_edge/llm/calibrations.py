@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mistral_small_edge.llm")
 
 _FILES = Kind(".machine", 1_000_000)  # one has some hundred bytes
-_VERSION = 6  # of what is tried
+_VERSION = 7  # of what is tried
 _EXACT_PASSES = (4, 8, 16)  # rows, as kernels take them at once
 _WORTH = 0.9  # of the time: one that is alone pays for it
 _MANY = 1_000_000_000  # bytes of weights

@@ -123,6 +123,7 @@ class Desk:
     gathering: Gathering | None = None
     passes: Passes | None = None
     at_once: int = 1
+    chunk: int = CHUNK
     asked: dict[int, tuple[Prompt, SamplingParams]] = field(default_factory=dict)
     aborted: set[int] = field(default_factory=set)
     outputs: dict[int, list[Output]] = field(default_factory=lambda: defaultdict(list))
@@ -130,6 +131,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.engine = make_engine(
             self.runner,
+            self.chunk,
             costs=self.costs,
             draft_model=self.draft_model,
             gathering=self.gathering,
@@ -258,8 +260,11 @@ def check_batch(batch: Batch, asked_repeatable: bool) -> None:
     assert slots == sorted(slots), "llama.cpp computes only neighbours in one pass"
     sizes = [len(chunk.tokens) - chunk.drafted for chunk in batch]
     assert any(sizes), "a batch for nobody"
-    if max(sizes) > 1:
-        assert len(sizes) == 1, "a prompt's chunk shares its batch"
+    rows = {len(chunk.tokens) + chunk.padding for chunk in batch}
+    if max(rows) > 1:
+        assert len(sizes) <= ROWS.shared_prompts, "too many prompts share a batch"
+        assert len(rows) == 1, "llama.cpp would cut it up"
+        assert len(sizes) == 1 or sum(rows) * len(sizes) <= max(CHUNK, 2 * ROWS.min_prefill_rows)
     assert max(sizes) <= max(CHUNK, 2 * ROWS.min_prefill_rows), "a chunk is over its budget"
     if asked_repeatable:
         assert len(sizes) <= ROWS.max_repeatable_rows

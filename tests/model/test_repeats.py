@@ -44,11 +44,11 @@ def test_answers_repeat_warm_under_load_and_after_a_restart(
     assert list(repeats("toy", config)) == [Repeated(way, 0, len(JOBS)) for way in ways]
 
 
-def test_answers_repeat_in_whole_passes_too(
+def test_answers_repeat_in_whole_passes_and_where_prompts_are_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With weights that have kernels for four rows at once, whose bits are others."""
-    costs = StepCosts(((1, 1.0), (2, 1.8), (3, 2.4), (4, 1.5), (8, 3.0), (32, 9.0)))
+    """With weights that have kernels for four rows at once, whose bits are others, and unpack for many."""
+    costs = StepCosts(((1, 1.0), (2, 1.8), (3, 2.4), (4, 1.5), (8, 3.0), (16, 5.0), (32, 6.0)))
     monkeypatch.setattr(calibrations, "try_costs", lambda _runner, _told: costs)
     monkeypatch.setenv("MISTRAL_SMALL_EDGE_CACHE", str(tmp_path / "cache"))
     model = tmp_path / "small.gguf"
@@ -76,6 +76,7 @@ def test_answers_repeat_in_whole_passes_too(
         if rows.max_repeatable_rows >= 4 or not rows.exact_pass:
             pytest.skip("this processor has no kernel for four rows, or one that minds their place")
         assert rows.exact_pass == 4
+        assert rows.shared_prompts > 1
     assert [found.different for found in repeats(str(model), config)] == [0, 0, 0]
 
 

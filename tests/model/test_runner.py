@@ -74,6 +74,27 @@ def test_a_row_that_a_slot_lends_is_forgotten(runner: LlamaRunner) -> None:
     assert runner.logits(row).argmax() == first.argmax()
 
 
+def test_prompts_that_share_a_batch_go_on_as_those_read_alone(runner: LlamaRunner) -> None:
+    if runner.splits_context or GPU_LAYERS:
+        pytest.skip("such kernels mind who else is there: there are no such batches")
+    prompts = {0: PROMPT[:32], 1: OTHER[:25]}
+    chunks = [
+        Chunk(slot, 0, tokens, sample=True, padding=32 - len(tokens))
+        for slot, tokens in prompts.items()
+    ]
+
+    def answered(*batches: list[Chunk]) -> list[bytes]:
+        found = []
+        for batch in batches:
+            found += [runner.logits(row).tobytes() for row in runner.run(tuple(batch))]
+        for slot, tokens in prompts.items():
+            found += write(runner, slot, len(tokens))
+            runner.truncate(slot, 0)
+        return found
+
+    assert answered(chunks) == answered(chunks[:1], chunks[1:])
+
+
 def test_two_slots_change_places(runner: LlamaRunner) -> None:
     length = len(PROMPT)
     read(runner, 0, 0, PROMPT)
