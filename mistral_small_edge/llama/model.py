@@ -49,7 +49,7 @@ class ModelOptions:
     `context_length` is in tokens a sequence, `prefill_chunk` the most tokens of one batch;
     `gpu_layers` are computed by an accelerator, the others by the processor alone; `float_matrices` says that some of the
     file's are not quantized; `repack` lays weights out anew for this processor's kernels; `workers` have
-    the last layers, in their order.
+    the last layers, in their order; `scored_rows` are the most of one chunk whose logits are all wanted.
     """
 
     context_length: int
@@ -63,6 +63,7 @@ class ModelOptions:
     float_matrices: bool = False
     repack: bool = True
     workers: tuple[WorkerShare, ...] = ()
+    scored_rows: int = LOGITS_ROWS
 
     @property
     def row_classes(self) -> RowClasses:
@@ -82,12 +83,12 @@ class ModelOptions:
     def batch_rows(self) -> int:
         """The most rows the engine puts into one batch."""
         smallest_chunk = max(2 * self.row_classes.min_prefill_rows, self.row_classes.grid)
-        return max(self.prefill_chunk, smallest_chunk, self.max_sequences, LOGITS_ROWS)
+        return max(self.prefill_chunk, smallest_chunk, self.max_sequences, self.scored_rows)
 
     @property
     def output_rows(self) -> int:
         """The most rows of a batch whose logits are wanted: one a sequence, or a whole chunk."""
-        return max(self.max_sequences, LOGITS_ROWS)
+        return max(self.max_sequences, self.scored_rows)
 
 
 class Model:

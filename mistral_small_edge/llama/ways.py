@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_PROMPT = 64  # rows read: as few as tiles are used for
+_PROMPT = 128  # rows read, about as many as a chunk has on a slow machine
 _ANSWER = 8  # rows written
 # Each way is tried so often, in turn, and the fastest counts, as neighbours only slow it down; the gain
 # has to show in every session, so that none of theirs is taken for it.
 _SESSIONS, _TRIES = 2, 2
-_MOST_SECONDS = 8.0
+_MOST_SECONDS = 12.0
 # Tokens read for one that is written, about, in conversations that reuse what they have read.
 _READ_A_WRITTEN = 2.0
 # Less is not worth the memory: what is left in place is the file's own pages.
@@ -74,7 +74,9 @@ def try_packing(
         options: how the whole model will be computed.
         on_progress: called with 0..1; what it raises ends the trial.
     """
-    anew, left = (replace(options, repack=repack) for repack in (True, False))
+    # A model's last layer computes little more than attention for rows whose logits nobody wants.
+    whole = replace(options, scored_rows=_PROMPT)
+    anew, left = (replace(whole, repack=repack) for repack in (True, False))
     gain = _gain(layer, anew, left, on_progress)
     return None if gain is None else Packing(gain > _GAIN_OF_PACKING)
 
@@ -103,6 +105,7 @@ def _gain(
     None if the file cannot be computed so, or so slowly that others must be at work here.
     """
     with ExitStack() as stack:
+        score = one.scored_rows >= _PROMPT
         try:
             runners = [_runner(stack, path, options) for options in (one, other)]
         except EdgeError:
@@ -112,7 +115,7 @@ def _gain(
         for number in range(_SESSIONS * _TRIES):
             if on_progress is not None:
                 on_progress(number / (_SESSIONS * _TRIES))
-            pair = [_seconds_a_token(runner, deadline) for runner in runners]
+            pair = [_seconds_a_token(runner, deadline, score=score) for runner in runners]
             if time.perf_counter() > deadline:
                 break
             times.append(pair)
@@ -136,11 +139,11 @@ def _runner(stack: ExitStack, path: Path, options: ModelOptions) -> LlamaRunner:
     return LlamaRunner(stack.enter_context(closing(load_model(path, small))), small)
 
 
-def _seconds_a_token(runner: LlamaRunner, deadline: float) -> float:
+def _seconds_a_token(runner: LlamaRunner, deadline: float, *, score: bool) -> float:
     """For a token of an answer, and those that are read for it; anything after the deadline."""
     runner.truncate(0, 0)
     begun = time.perf_counter()
-    runner.run((Chunk(0, 0, tuple(range(_PROMPT)), sample=True),))
+    runner.run((Chunk(0, 0, tuple(range(_PROMPT)), sample=True, score=score),))
     read = time.perf_counter()
     for row in range(_ANSWER):
         if time.perf_counter() > deadline:

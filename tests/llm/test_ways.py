@@ -12,6 +12,7 @@ from mistral_small_edge.config import EngineConfig
 from mistral_small_edge.gguf import read_header
 from mistral_small_edge.host import probe_host
 from mistral_small_edge.llama import ways
+from mistral_small_edge.llama.runner import LlamaRunner
 from mistral_small_edge.llama.ways import Attention, Packing, try_attention, try_packing
 from mistral_small_edge.llm import LLM, calibrations
 from mistral_small_edge.llm.calibrations import Machine, remembered
@@ -21,7 +22,11 @@ from mistral_small_edge.store.catalog import resolve
 from tests.tiny_gguf import write_tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from mistral_small_edge.engine.backend import Batch
+    from mistral_small_edge.llama.model import ModelOptions
 
 CONFIG = EngineConfig(context_length=256, threads=1)
 
@@ -55,6 +60,28 @@ def test_many_weights_are_tried_once(model: Path, monkeypatch: pytest.MonkeyPatc
     told.clear()
     assert found() == first
     assert not told
+
+
+@pytest.mark.parametrize(("try_way", "whole"), [(try_packing, True), (try_attention, False)])
+def test_a_layer_is_read_as_one_that_is_not_the_last(
+    model: Path,
+    try_way: Callable[[Path, ModelOptions], Packing | Attention | None],
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last one computes little for rows whose logits nobody wants, and a model of one layer has no other."""
+    read: list[bool] = []
+
+    class Noting(LlamaRunner):
+        def run(self, batch: Batch) -> tuple[int, ...]:
+            read.extend(chunk.score for chunk in batch if len(chunk.tokens) > 1)
+            return super().run(batch)
+
+    monkeypatch.setattr(ways, "LlamaRunner", Noting)
+    options = choose_options(read_header(model), probe_host(), CONFIG)
+    assert try_way(model, options) is not None
+    assert len(read) > 2
+    assert set(read) == {whole}
 
 
 def test_what_cannot_be_loaded_is_laid_out_as_usual(tmp_path: Path, model: Path) -> None:
