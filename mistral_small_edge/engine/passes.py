@@ -1,7 +1,8 @@
 """What passes of several answers take, and which rows make them take less.
 
-Slots that nobody uses lend a row to the answers beside them. Where a kernel takes four rows at once, two or three answers take longer than four: it leaves them to
-another one, which reads the weights for each. A row that is computed and forgotten makes up the number.
+Where a kernel takes four rows at once, two or three answers take longer than four: it leaves them to another
+one, which reads the weights for each. So slots that nobody uses lend a row to the answers beside them: it makes
+up the number, and is computed and forgotten.
 """
 
 from __future__ import annotations
