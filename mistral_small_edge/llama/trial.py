@@ -65,7 +65,7 @@ def try_exact_pass(
     widths: Iterable[int],
     on_progress: Callable[[float], None] | None = None,
 ) -> ExactPass:
-    """Compute the same row in every place of a pass, in different company and by fewer threads.
+    """Compute the same row in every place of a pass, in different company and by a thread less.
 
     Args:
         widths: rows of a pass, those that are wanted most first; up to `max_sequences`.
@@ -204,15 +204,23 @@ class _Trial:
         for slot in range(1, width):
             self._runner.copy(0, slot, self._read)
         everywhere = self._pass(dict.fromkeys(range(width), self._read))
+        everywhere += self._by_one_thread_less(width)
         if len(set(everywhere)) > 1:
             return False
         # Others with fewer rows, and other tokens, beside every second one.
         for slot in range(1, width, 2):
             self._runner.truncate(slot, self._read // 2)
-        beside_others = self._pass(
-            {slot: self._read // (1 + slot % 2) for slot in range(width)},
-        )
+        rows = {slot: self._read // (1 + slot % 2) for slot in range(width)}
+        beside_others = self._pass(rows)
         return set(beside_others[::2]) == set(everywhere)
+
+    def _by_one_thread_less(self, width: int) -> list[bytes]:
+        if self._runner.threads == 1:
+            return []
+        self._runner.use_threads(self._runner.threads - 1)
+        found = self._pass(dict.fromkeys(range(width), self._read))
+        self._runner.use_threads(self._runner.threads)
+        return found
 
     def _pass(self, rows: dict[int, int]) -> list[bytes]:
         """What a row behind so many of each slot gives."""

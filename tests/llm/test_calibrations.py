@@ -72,15 +72,20 @@ class Company:
     """A runner of empty arithmetic: what a row gives is told by its place and by who is beside it."""
 
     gives: Callable[[int, tuple[int, ...]], float]
-    max_sequences, context_length = 8, 256
+    minds: int = 0  # how many threads there are
+    max_sequences, context_length, threads = 8, 256, 2
     keeps_rows, splits_context = True, False
     row_classes = RowClasses()
     rows: list[int] = field(default_factory=lambda: [0] * 8)
     given: list[float] = field(default_factory=list)
+    team: int = 2
+
+    def use_threads(self, count: int) -> None:
+        self.team = count
 
     def run(self, batch: Batch) -> tuple[int, ...]:
         lengths = tuple(self.rows[chunk.slot] for chunk in batch)
-        self.given = [self.gives(at, lengths) for at in range(len(batch))]
+        self.given = [self.gives(at, lengths) + self.minds * self.team for at in range(len(batch))]
         for chunk in batch:
             assert chunk.start == self.rows[chunk.slot]
             self.rows[chunk.slot] += len(chunk.tokens)
@@ -220,6 +225,12 @@ def test_passes_that_repeat_have_no_place_and_no_company_that_matters(
     runner = Company(gives)
     assert try_exact_pass(runner, (8, 4)) == ExactPass(width)  # type: ignore[arg-type]
     assert runner.rows == [0] * 8, "something is left of the trial"
+
+
+def test_passes_that_mind_the_number_of_threads_repeat_nothing() -> None:
+    runner = Company(lambda place, lengths: lengths[place], minds=1)
+    assert try_exact_pass(runner, (8, 4)) == ExactPass(0)  # type: ignore[arg-type]
+    assert runner.team == 2
 
 
 # As K-quants laid out anew are computed: four at once take less time than two.
