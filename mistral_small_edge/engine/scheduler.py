@@ -263,12 +263,21 @@ class Scheduler:
             if chosen and rows > most:
                 break
             chosen.append(sequence)
-        self._prefilling.rotate(-len(chosen))
         return chosen
 
     def _prompt_groups(self) -> list[list[Sequence]]:
+        """Whose turn it is, who shares a batch with it, and others if all of them are no more than a chunk.
+
+        A chunk as while somebody is answered: the first to be read may begin to answer.
+        """
         most = self.chunk_size.of_all(alone=not self._decoding)
-        return self._reading.groups(self._next_prompts(most), most)
+        groups = self._reading.groups(self._next_prompts(most), most)
+        soon = self._next_prompts(self.chunk_size.size)
+        chosen = [group for group in groups if group is groups[0] or _is_among(group, soon)]
+        for sequence in [one for group in chosen for one in group]:
+            self._prefilling.remove(sequence)
+            self._prefilling.append(sequence)
+        return chosen
 
     def _to_copy(self, sequence: Sequence) -> Copy | None:
         """What another slot has of the prompt by now: several that begin alike are read once."""
@@ -360,6 +369,10 @@ def _still_at(group: list[Sequence]) -> list[Sequence]:
     left = [sequence for sequence in group if sequence.status is not SequenceStatus.ENDED]
     reading = [sequence for sequence in left if sequence.status is SequenceStatus.PREFILL]
     return reading or left
+
+
+def _is_among(group: list[Sequence], others: list[Sequence]) -> bool:
+    return all(sequence in others for sequence in group)
 
 
 def _to_recall(sequence: Sequence) -> Recall | None:

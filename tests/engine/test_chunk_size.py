@@ -103,3 +103,25 @@ def test_a_prompt_is_read_in_small_chunks_for_others_sake_only(
     assert read(3, 204) == beside_others
     engine.abort(2)
     assert read(4, 804) == after
+
+
+def test_who_has_been_read_first_of_many_does_not_wait_for_all() -> None:
+    now = 0.0
+
+    def tick() -> None:
+        nonlocal now
+        now += 2.0
+
+    runner = FakeRunner(5, 2000, before=tick)
+    engine = Engine(runner, FakeTokenizer(), prefill_chunk=512, clock=lambda: now)
+    forever = SamplingParams(ignore_eos=True, temperature=1, max_tokens=50)
+    engine.add(0, Prompt((9,) * 804), SamplingParams(max_tokens=1))
+    while engine.has_work:
+        engine.step()
+    read = len(runner.batches)
+    for request in range(1, 6):
+        engine.add(request, Prompt((request,) * 40), forever)
+    for _ in range(20):
+        engine.step()
+    kinds = [len(batch[0].tokens) == 1 for batch in runner.batches[read:]]
+    assert kinds[:6] == [False, True, False, True, False, True], "a prompt, and who is answered"
