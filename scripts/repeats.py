@@ -56,9 +56,8 @@ def repeats(model: str, config: EngineConfig) -> Iterator[Repeated]:
     Args:
         config: of several slots; its prompt cache is another for the time.
     """
-    slots = (
-        1 if config.at_once == 1 else config.max_sequences
-    )  # it is computed as if others were there
+    # What is computed as if others were there needs their slots.
+    slots = 1 if config.at_once == 1 else config.max_sequences
     with LLM.load(model, replace(config, max_sequences=slots, prompt_memory=0)) as llm:
         alone = []
         for job in JOBS:
